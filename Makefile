@@ -1,0 +1,48 @@
+# Every command a contributor needs. `make help` lists them.
+SHELL := /bin/bash
+PY ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ROOMS := semconv instrumentation collector_processor storage analytics cli
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench generate clean
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
+
+install: $(STAMP) ## a virtual environment with everything (.venv)
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PY) -m venv $(VENV)
+	@$(BIN)/python -m pip --version | grep -qE 'pip (2[5-9]|[3-9][0-9])' || $(BIN)/python -m pip install -q --disable-pip-version-check 'pip>=25.1'
+	@echo "installing maslens and its tools into $(VENV) (chDB is about 200 MB the first time) ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[server]' --group dev
+	@touch $@
+
+demo: $(STAMP) ## a help desk of agents, traced end to end; ONCE=1 ends after the tables
+	@$(BIN)/maslens demo $(if $(ONCE),--once,) $(ARGS)
+
+test: $(STAMP) ## the whole test suite
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## format, lint, types, imports, generated files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy $(addsuffix /maslens,$(ROOMS))
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m maslens.semconv.generate --check
+
+format: $(STAMP) ## let ruff put the code in order
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+generate: $(STAMP) ## constants, dialect tables and reference pages from semconv/registry and semconv/dialects
+	@$(BIN)/python -m maslens.semconv.generate
+
+bench: $(STAMP) ## ingest spans per CPU-second against the engine's own rate; writes build/bench.json
+	@$(BIN)/python -m tests.bench.ingest $(ARGS)
+
+clean: ## what the build left behind
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
