@@ -1,0 +1,241 @@
+"""Every setting of maslens in one frozen class: flags over `MASLENS_*` over the config file over the defaults."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+from urllib.parse import urlsplit
+
+import yaml
+from maslens.cli.faults import BadInput, nearest
+from maslens.cli.text import size_bytes
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ENV_PREFIX = "MASLENS_"
+CONFIG_NAMES = ("maslens.yaml", "maslens.yml", "maslens.toml")  # looked for in the working directory
+CONFIG_VARIABLE = "MASLENS_CONFIG"
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Checked when made, so that a wrong setting stops the start and not the first span."""
+
+    store: Annotated[str, "where the tables are: chdb://DIR or http(s)://user:pass@host:8123/db"] = (
+        "chdb://./maslens-data"
+    )
+    host: Annotated[str, "address to listen on; any other than loopback needs a token, TLS or `insecure`"] = "127.0.0.1"
+    otlp_grpc_port: Annotated[int, "OTLP over gRPC; 0 takes a free port"] = 4317
+    otlp_http_port: Annotated[int, "OTLP over HTTP; 0 takes a free port"] = 4318
+    page_port: Annotated[int, "page, REST, GraphQL and /metrics; 0 takes a free port"] = 8088
+    clickhouse_port: Annotated[int, "read-only ClickHouse HTTP interface; 0 takes a free port"] = 8123
+    insecure: Annotated[bool, "listen on another address than loopback with neither token nor TLS"] = False
+    token_file: Annotated[Path | None, "file whose first line is the bearer token asked of every client"] = None
+    token: Annotated[str | None, "the bearer token itself; only as MASLENS_TOKEN, so that no process list shows it"] = (
+        None
+    )
+    tls_cert: Annotated[Path | None, "PEM certificate chain; needs `tls_key`"] = None
+    tls_key: Annotated[Path | None, "PEM private key of `tls_cert`"] = None
+    tls_client_ca: Annotated[Path | None, "PEM authorities whose clients are let in (mutual TLS); needs `tls_cert`"] = (
+        None
+    )
+    journal_dir: Annotated[
+        Path | None, "where acknowledged requests wait; default: `journal` in the data directory"
+    ] = None
+    journal_max_bytes: Annotated[int, "acknowledged bytes that may wait before senders are pushed back"] = 4 * 1024**3
+    batch_max_bytes: Annotated[int, "bytes of one insert at most"] = 16 * 1024**2
+    batch_max_wait_s: Annotated[float, "longest time a request waits for others to be inserted with it"] = 0.2
+    sidecar_interval_s: Annotated[float, "pause between two looks at which sessions got new spans"] = 0.5
+    session_idle_s: Annotated[float, "a session without new spans for this long is final"] = 300.0
+    log_level: Annotated[str, "debug, info, warning or error"] = "info"
+
+    def __post_init__(self) -> None:
+        _check_store(self.store)
+        for name in ("otlp_grpc_port", "otlp_http_port", "page_port", "clickhouse_port"):
+            if not 0 <= getattr(self, name) <= 65535:
+                raise SettingError(name, f"must be between 0 and 65535, got {getattr(self, name)}")
+        for name in ("journal_max_bytes", "batch_max_bytes"):
+            if getattr(self, name) < 1024:
+                raise SettingError(name, f"must be at least 1024, got {getattr(self, name)}")
+        if self.batch_max_bytes > self.journal_max_bytes:
+            raise SettingError("batch_max_bytes", "must not be larger than journal_max_bytes")
+        for name in ("batch_max_wait_s", "sidecar_interval_s", "session_idle_s"):
+            if not 0 < getattr(self, name) <= 86_400:
+                raise SettingError(name, f"must be above 0 and at most 86400 seconds, got {getattr(self, name)}")
+        if self.log_level not in LOG_LEVELS:
+            raise SettingError("log_level", f"must be one of {', '.join(LOG_LEVELS)}, got {self.log_level!r}")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise SettingError("tls_key" if self.tls_cert else "tls_cert", "is missing: TLS needs both")
+        if self.tls_client_ca and not self.tls_cert:
+            raise SettingError("tls_client_ca", "needs tls_cert and tls_key")
+        for name in ("token_file", "tls_cert", "tls_key", "tls_client_ca"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise SettingError(name, f"is no file: {path}")
+        if self.token is not None and not self.token.strip():
+            raise SettingError("token", "must not be empty")
+        _check_exposure(self)
+
+    @property
+    def data_dir(self) -> Path | None:
+        """The directory of an embedded store; None when the store is a server."""
+        return Path(self.store.removeprefix("chdb://").partition("?")[0]) if self.store.startswith("chdb://") else None
+
+    @property
+    def journal_directory(self) -> Path:
+        if self.journal_dir is not None:
+            return self.journal_dir
+        return self.data_dir / "journal" if self.data_dir is not None else Path("maslens-journal")
+
+    def bearer_token(self) -> str | None:
+        """The token asked of clients, from the environment or from `token_file`."""
+        if self.token is not None:
+            return self.token.strip()
+        if self.token_file is None:
+            return None
+        token = self.token_file.read_text(encoding="utf-8").partition("\n")[0].strip()
+        if not token:
+            raise SettingError("token_file", f"has no token in its first line: {self.token_file}")
+        return token
+
+
+class SettingError(BadInput):
+    """A setting has a value it cannot have."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}")
+        self.name = name
+        self.problem = problem
+
+
+def load(
+    flags: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str],
+    config: Path | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """The settings of one start. `flags` that are None were not given; messages name a setting as it was written."""
+    known = _types()
+    path = _config_path(config, environ, directory or Path())
+    values: dict[str, Any] = {}
+    written: dict[str, str] = {}
+    for name, value in (_config_file(path, known) if path else {}).items():
+        values[name], written[name] = _parse(name, value, f"{name} in {path}"), f"{name} in {path}"
+    for name in known:
+        variable = ENV_PREFIX + name.upper()
+        if variable in environ:
+            values[name], written[name] = _parse(name, environ[variable], variable), variable
+    for name, value in (flags or {}).items():
+        if value is not None:
+            flag = "--" + name.replace("_", "-")
+            values[name], written[name] = _parse(name, value, flag), flag
+    try:
+        return Settings(**values)
+    except SettingError as wrong:
+        raise BadInput(f"{written.get(wrong.name, wrong.name)} {wrong.problem}") from None
+
+
+def _config_path(config: Path | None, environ: Mapping[str, str], directory: Path) -> Path | None:
+    named = config or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    if named is None:
+        return next((directory / name for name in CONFIG_NAMES if (directory / name).is_file()), None)
+    if not named.is_file():
+        raise BadInput(f"{'--config' if config else CONFIG_VARIABLE} names no file: {named}")
+    return named
+
+
+def _config_file(path: Path, known: Mapping[str, type]) -> dict[str, object]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        document = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except (tomllib.TOMLDecodeError, yaml.YAMLError) as wrong:
+        raise BadInput(f"{path} cannot be read: {' '.join(str(wrong).split())}") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise BadInput(f"{path} must hold `setting: value` pairs")
+    for name in document:
+        if name == "token":
+            raise BadInput(f"token in {path}: give the token as MASLENS_TOKEN or in a file named by token_file")
+        if name not in known:
+            raise BadInput(f"{path} has an unknown setting {str(name)!r}{nearest(str(name), known)}")
+    return {str(name): value for name, value in document.items()}
+
+
+def briefs() -> dict[str, str]:
+    """One line on each setting."""
+    return {name: hint.__metadata__[0] for name, hint in get_type_hints(Settings, include_extras=True).items()}
+
+
+def _types() -> dict[str, type]:
+    """The type of each setting, `None` left out."""
+    return {name: (get_args(hint) or (hint,))[0] for name, hint in get_type_hints(Settings).items()}
+
+
+def _parse(name: str, value: object, written: str) -> Any:
+    """`value` as the type of the setting; text is understood the way a person writes it."""
+    kind = _types()[name]
+    try:
+        if kind is bool:
+            return _flag(value)
+        if kind is int:
+            if isinstance(value, bool):
+                raise ValueError(value)
+            return size_bytes(str(value)) if name.endswith("_bytes") else int(str(value))
+        if kind is float:
+            if isinstance(value, bool):
+                raise ValueError(value)
+            return float(str(value).removesuffix("s"))
+        if not isinstance(value, (str, Path)) or not str(value):
+            raise ValueError(value)
+        return Path(value).expanduser() if kind is Path else str(value)
+    except ValueError:
+        wanted = {bool: "true or false", int: "a whole number", float: "a number of seconds"}.get(kind, "text")
+        wanted = "a size such as 64MiB" if name.endswith("_bytes") else wanted
+        raise BadInput(f"{written} must be {wanted}, got {value!r}") from None
+
+
+def _flag(value: object) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() not in words:
+        raise ValueError(value)
+    return words[str(value).lower()]
+
+
+def _check_store(store: str) -> None:
+    scheme, _, rest = store.partition("://")
+    if scheme == "chdb" and rest:
+        return
+    if scheme in ("http", "https") and urlsplit(store).hostname:
+        return
+    raise SettingError("store", f"must be chdb://DIR or http(s)://user:pass@host:8123/db, got {store!r}")
+
+
+def _check_exposure(settings: Settings) -> None:
+    """Refuse to be open to a network by accident."""
+    if is_loopback(settings.host) or settings.insecure:
+        return
+    if settings.token is None and settings.token_file is None and settings.tls_client_ca is None:
+        raise SettingError(
+            "host",
+            f"is {settings.host}, which others can reach: set a token (token_file or MASLENS_TOKEN) or "
+            "tls_client_ca, or say `--insecure`",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
