@@ -313,7 +313,7 @@ def test_openai_and_anthropic_subset(labelled: tuple[pl.DataFrame, PriceBook]) -
     )
     subset = frame.filter(pl.col("first") & (pl.col("provider") == maker)).unique("record")
     priced = price(subset, PriceBook())
-    cached = priced.filter(pl.col("cached_tokens").fill_null(0) > 0)
+    cached = priced.filter((pl.col("cached_tokens").fill_null(0) > 0) | (pl.col("cache_write_tokens").fill_null(0) > 0))
     right = (pl.col("cost_usd") - pl.col("expected")).abs().fill_null(1.0) <= 1e-9
     print(
         f"\n{priced.filter(right).height} of {priced.height}, cached {cached.filter(right).height} of {cached.height}"

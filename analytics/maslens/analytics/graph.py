@@ -1,0 +1,233 @@
+"""Who works with whom: the coordination graph over whatever sessions it is given.
+
+Rows are counted in Polars first, so that the algorithms (NetworkX's) see one edge per pair of agents. An edge has the
+labels of Tempo's service graph: `client`, `server` and `connection_type`, which is `virtual_node` where one end is the
+user or a human instead of an agent, and '' otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import networkx as nx
+import polars as pl
+
+USER = "user"
+VIRTUAL = (USER, "human")  # names that stand for people, unless an agent is called so
+EVIDENCE = ("explicit", "tool_name", "message", "graph_hint", "structure", "sequence")
+FAILED_OUTCOMES = ("failed", "failure", "error", "rejected", "refused", "timeout", "bounced", "cancelled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinationGraph:
+    """nodes: agent, kind (agent | virtual_node), runs, errors, cost_usd, fan_in, fan_out, betweenness.
+
+    edges: client, server, connection_type, mode, handoffs, failed, sessions, wait and run times, one count per kind of
+    evidence, mean confidence. metrics: one number each, see `measure`.
+    """
+
+    nodes: pl.DataFrame
+    edges: pl.DataFrame
+    metrics: Mapping[str, float]
+
+
+def coordination_graph(handoffs: pl.DataFrame, agent_runs: pl.DataFrame) -> CoordinationGraph:
+    """The graph of the sessions that `handoffs` and `agent_runs` are of."""
+    edges = edge_table(handoffs, agent_runs)
+    nodes, metrics = measure(node_table(agent_runs, edges), edges)
+    return CoordinationGraph(nodes=nodes, edges=edges, metrics=metrics)
+
+
+def edge_table(handoffs: pl.DataFrame, agent_runs: pl.DataFrame) -> pl.DataFrame:
+    """One row per (client, server), the busiest first. Runs that nothing led to were started by the user.
+
+    wait: from the handoff to the start of the run it led to; run: how long that run took; both in seconds. A handoff
+    counts as failed if its outcome says so or the run it led to ended in an error.
+    """
+    agents = agent_runs.get_column("agent").unique()
+    runs = agent_runs.select(
+        "session_id", "run_id", pl.col("started_at").alias("_start"), "duration_ns", (pl.col("status")).alias("_status")
+    ).unique(["session_id", "run_id"], keep="first")
+    transfers = handoffs.select(
+        "session_id", "source", "target", "mode", "evidence", "confidence", "outcome", "at", "target_run_id"
+    ).filter((pl.col("source") != "") & (pl.col("target") != ""))
+    seen = pl.concat([transfers, _entries(handoffs, agent_runs, transfers)], how="vertical_relaxed")
+    joined = seen.join(
+        runs, left_on=["session_id", "target_run_id"], right_on=["session_id", "run_id"], how="left"
+    ).with_columns(
+        (pl.col("_start") - pl.col("at")).dt.total_nanoseconds().clip(lower_bound=0).alias("_wait"),
+        (pl.col("outcome").is_in(FAILED_OUTCOMES) | (pl.col("_status") == "error").fill_null(False)).alias("_failed"),
+    )
+    virtual = pl.any_horizontal(
+        pl.col(end).is_in(VIRTUAL) & ~pl.col(end).is_in(agents.implode()) for end in ("client", "server")
+    )
+    return (
+        joined.group_by(pl.col("source").alias("client"), pl.col("target").alias("server"))
+        .agg(
+            pl.when((pl.col("mode") == "pass_control").mean() > 0.5)
+            .then(pl.lit("pass_control"))
+            .otherwise(pl.lit("return_to_caller"))
+            .alias("mode"),
+            pl.len().alias("handoffs"),
+            pl.col("_failed").sum().alias("failed"),
+            pl.col("session_id").n_unique().alias("sessions"),
+            *_seconds("_wait", "wait"),
+            *_seconds("duration_ns", "run"),
+            *((pl.col("evidence") == kind).sum().alias(kind) for kind in EVIDENCE),
+            pl.col("confidence").mean(),
+        )
+        .with_columns(
+            pl.when(virtual).then(pl.lit("virtual_node")).otherwise(pl.lit("")).alias("connection_type"),
+            (pl.col("failed") / pl.col("handoffs")).alias("failure_rate"),
+        )
+        .sort(["handoffs", "client", "server"], descending=[True, False, False])
+        .select(EDGE_COLUMNS)
+    )
+
+
+EDGE_COLUMNS = (
+    "client",
+    "server",
+    "connection_type",
+    "mode",
+    "handoffs",
+    "failed",
+    "failure_rate",
+    "sessions",
+    "wait_p50_s",
+    "wait_p95_s",
+    "run_p50_s",
+    "run_p95_s",
+    "confidence",
+    *EVIDENCE,
+)
+
+
+def _entries(handoffs: pl.DataFrame, agent_runs: pl.DataFrame, like: pl.DataFrame) -> pl.DataFrame:
+    """A handoff by the user for every run that has no parent among the runs and that no handoff led to."""
+    key = ["session_id", "run_id"]
+    known = agent_runs.select("session_id", pl.col("run_id").alias("parent_run_id"))
+    led_to = handoffs.select("session_id", pl.col("target_run_id").alias("run_id"))
+    roots = (
+        agent_runs.filter(pl.col("agent") != "")
+        .join(led_to, on=key, how="anti")
+        .join(known, on=["session_id", "parent_run_id"], how="anti")
+        .unique(key, keep="first")
+    )
+    return roots.select(
+        "session_id",
+        pl.lit(USER).alias("source"),
+        pl.col("agent").alias("target"),
+        pl.lit("return_to_caller").alias("mode"),
+        pl.lit("structure").alias("evidence"),
+        pl.lit(1.0).alias("confidence"),
+        pl.lit("").alias("outcome"),
+        pl.col("started_at").alias("at"),
+        pl.col("run_id").alias("target_run_id"),
+    ).select(like.columns)
+
+
+def _seconds(column: str, name: str) -> list[pl.Expr]:
+    seconds = pl.col(column).cast(pl.Float64) / 1e9
+    return [seconds.quantile(q, "linear").alias(f"{name}_p{q * 100:.0f}_s") for q in (0.5, 0.95)]
+
+
+def node_table(agent_runs: pl.DataFrame, edges: pl.DataFrame) -> pl.DataFrame:
+    """One row per agent that ran, and per end of an edge that did not: those are virtual, or not traced themselves."""
+    ran = (
+        agent_runs.filter(pl.col("agent") != "")
+        .group_by("agent")
+        .agg(pl.len().alias("runs"), (pl.col("status") == "error").sum().alias("errors"), pl.col("cost_usd").sum())
+    )
+    ends = pl.concat([edges.select(pl.col(end).alias("agent")) for end in ("client", "server")]).unique()
+    return (
+        ends.join(ran, on="agent", how="full", coalesce=True)
+        .with_columns(
+            pl.when(pl.col("runs").is_null() & pl.col("agent").is_in(VIRTUAL))
+            .then(pl.lit("virtual_node"))
+            .otherwise(pl.lit("agent"))
+            .alias("kind"),
+            pl.col("runs", "errors").fill_null(0),
+            pl.col("cost_usd").fill_null(0.0),
+        )
+        .sort(["runs", "agent"], descending=[True, False])
+        .select("agent", "kind", "runs", "errors", "cost_usd")
+    )
+
+
+# Exact betweenness visits every edge once per node; past this many visits it is estimated from fewer starting points.
+_EXACT_VISITS = 40_000
+
+
+def measure(nodes: pl.DataFrame, edges: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, float]]:
+    """`nodes` with fan_in, fan_out and betweenness, and the numbers of the whole graph, among agents only.
+
+    density: pairs that hand over among those that could; depth: handoffs between the user and the furthest agent;
+    cycles: groups of agents that control can go round in, an agent handing over to itself among them; reciprocity:
+    share of edges that also run back; centralisation: Freeman's, of fan-out (1: one agent hands over to all others);
+    determinism: 1 if the source always tells the target, 0 if every target is as likely (weighted by handoffs);
+    inferred_ratio: handoffs that nobody said explicitly; failure_rate: of handoffs.
+    """
+    people = set(nodes.filter(pl.col("kind") == "virtual_node").get_column("agent"))
+    whole: Any = nx.DiGraph()
+    whole.add_nodes_from(nodes.get_column("agent"))
+    whole.add_weighted_edges_from(edges.select("client", "server", "handoffs").iter_rows())
+    agents = whole.subgraph([agent for agent in whole if agent not in people]).copy()  # a view is slow to walk
+    between = _betweenness(agents)
+    per_node = nodes.with_columns(
+        pl.Series("fan_in", [whole.in_degree(agent) for agent in nodes["agent"]], dtype=pl.Int64),
+        pl.Series("fan_out", [whole.out_degree(agent) for agent in nodes["agent"]], dtype=pl.Int64),
+        pl.Series("betweenness", [between.get(agent, 0.0) for agent in nodes["agent"]], dtype=pl.Float64),
+    )
+    between_agents = edges.filter(~pl.col("client").is_in(people) & ~pl.col("server").is_in(people))
+    return per_node, {**_shape(agents, whole, people), **_flow(between_agents)}
+
+
+def _betweenness(agents: Any) -> dict[str, float]:
+    visits = agents.number_of_nodes() * agents.number_of_edges()
+    pivots = None if visits <= _EXACT_VISITS else max(_EXACT_VISITS // agents.number_of_edges(), 1)
+    result: dict[str, float] = nx.betweenness_centrality(agents, k=pivots, seed=0)
+    return result
+
+
+def _shape(agents: Any, whole: Any, people: set[str]) -> dict[str, float]:
+    n: int = agents.number_of_nodes()
+    out = [degree - agents.has_edge(agent, agent) for agent, degree in agents.out_degree()]
+    pairs = agents.number_of_edges() - nx.number_of_selfloops(agents)
+    loops = [group for group in nx.strongly_connected_components(agents) if len(group) > 1]
+    return {
+        "agents": n,
+        "edges": agents.number_of_edges(),
+        "density": pairs / (n * (n - 1)) if n > 1 else 0.0,
+        "depth": _depth(whole, people),
+        "cycles": len(loops)
+        + sum(1 for agent in nx.nodes_with_selfloops(agents) if not any(agent in g for g in loops)),
+        "reciprocity": sum(a != b and agents.has_edge(b, a) for a, b in agents.edges) / pairs if pairs else 0.0,
+        "fan_out_max": max(out, default=0),
+        "centralisation": sum(max(out) - degree for degree in out) / (n - 1) ** 2 if n > 1 else 0.0,
+    }
+
+
+def _depth(whole: Any, people: set[str]) -> int:
+    starts = [person for person in people if whole.out_degree(person)]
+    below = 0
+    if not starts:
+        starts, below = [agent for agent in whole if not whole.in_degree(agent)], 1
+    reached = [max(nx.single_source_shortest_path_length(whole, start).values()) for start in starts]
+    return max(reached, default=-below) + below
+
+
+def _flow(edges: pl.DataFrame) -> dict[str, float]:
+    total = int(edges["handoffs"].sum())
+    targets = edges["server"].n_unique()
+    of_source = pl.col("handoffs") / pl.col("handoffs").sum().over("client")
+    surprise = edges.select((pl.col("handoffs") * -of_source.log(2)).sum()).item() if total else 0.0
+    return {
+        "handoffs": total,
+        "failure_rate": int(edges["failed"].sum()) / total if total else 0.0,
+        "inferred_ratio": 1 - int(edges["explicit"].sum()) / total if total else 0.0,
+        "determinism": 1 - surprise / total / math.log2(targets) if targets > 1 else 1.0,
+    }
