@@ -1,0 +1,67 @@
+"""What an insert of OTLP bytes says to the engine, embedded or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from maslens.storage.errors import Rejected
+from maslens.storage.store import Signal
+
+FORMAT = "ProtobufList"
+_ROWS = {"traces": "ResourceSpans", "logs": "ResourceLogs"}
+
+
+def inbox(signal: Signal) -> str:
+    if signal not in _ROWS:
+        raise Rejected(f"{signal} are not stored, only {' and '.join(_ROWS)}")
+    return f"otlp_{signal}_inbox"
+
+
+def schema_settings(signal: Signal) -> dict[str, str]:
+    """How a server is to read the bytes: the schema travels with the insert."""
+    return {
+        "format_schema_source": "string",
+        "format_schema": _schema(signal).read_text("utf-8"),
+        "format_schema_message_name": _ROWS[signal],
+    }
+
+
+def embedded_schema_settings(signal: Signal) -> dict[str, str]:
+    """The same for the embedded engine, by path: a schema sent as text it would cache in the working directory."""
+    return {"format_schema": f"{_schema(signal).with_suffix('')}:{_ROWS[signal]}"}
+
+
+def _schema(signal: Signal) -> Path:
+    return Path(__file__).parent / "otlp" / f"{signal}.proto"
+
+
+INSERT_SETTINGS = {
+    # One insert may span any number of days: a replayed year is 365 partitions, and the receiver refuses absurd times.
+    "max_partitions_per_insert_block": "0",
+    # A failing view must fail the insert, so that it is sent again under its token.
+    "materialized_views_ignore_errors": "0",
+    "deduplicate_blocks_in_dependent_materialized_views": "1",
+    "async_insert": "0",
+}
+
+
+def framed(body: bytes | Sequence[bytes]) -> list[bytes]:
+    """The bytes as ProtobufList wants them: one message, its length in front."""
+    chunks = [body] if isinstance(body, bytes) else list(body)
+    return [_varint(sum(map(len, chunks))), *chunks]
+
+
+def columns(data: pa.Table) -> str:
+    """The column list of an INSERT."""
+    return "(" + ", ".join(f"`{name}`" for name in data.column_names) + ")"
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

@@ -1,0 +1,141 @@
+"""The materialized views: text built here, applied by `migrate` and applied again whenever the text changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+try:
+    from maslens.semconv.dialects.sql import agent_spans_select
+except ImportError:  # the dialect compiler is not there yet
+    agent_spans_select = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A materialized view that fills `target` from `source` with every insert."""
+
+    name: str
+    source: str
+    target: str
+    select: str
+
+
+def views() -> Iterator[View]:
+    """In the order they are applied: a view's target exists before it."""
+    yield View(name="otel_traces_decode", source="otlp_traces_inbox", target="otel_traces", select=TRACES)
+    yield View(
+        name="otel_traces_trace_id_ts_mv", source="otel_traces", target="otel_traces_trace_id_ts", select=TRACE_TIMES
+    )
+    yield View(name="otel_logs_decode", source="otlp_logs_inbox", target="otel_logs", select=LOGS)
+    if agent_spans_select is not None:
+        yield View(name="agent_spans_mv", source="otel_traces", target="agent_spans", select=agent_spans_select())
+
+
+def _text(value: str) -> str:
+    """An AnyValue as the Collector's `AsString` writes it.
+
+    Arrays and key-value lists are JSON text by the time they come here; should one arrive raw, its bytes are kept,
+    marked as what they are (`undecoded_values` in queries.py counts them).
+    """
+    return f"""coalesce({value}.int_value, {value}.bool_value, {_double(f"{value}.double_value")},
+        concat('{{"otlp.array_value":"', base64Encode({value}.array_value), '"}}'),
+        concat('{{"otlp.kvlist_value":"', base64Encode({value}.kvlist_value), '"}}'),
+        if({value}.bytes_value = '', {value}.string_value, base64Encode({value}.bytes_value)))"""
+
+
+def _double(text: str) -> str:
+    """The engine's text of a double as Go's JSON writes it; they part over infinities, NaN and large exponents."""
+    return f"""multiIf(
+            {text} IN ('inf', '-inf', 'nan'), concat('json: unsupported value: ',
+                transform(assumeNotNull({text}), ['inf', '-inf', 'nan'], ['+Inf', '-Inf', 'NaN'], '')),
+            match({text}, 'e[0-9]'), replaceOne({text}, 'e', 'e+'),
+            {text})"""
+
+
+def _map(attributes: str, also: str = "") -> str:
+    """Attributes as the Collector stores them: a map sorted by key, every value a string."""
+    pairs = f"arrayMap(a -> (a.key, {_text('a.value')}), {attributes})"
+    pairs = f"arraySort(arrayConcat({pairs}, {also}))" if also else f"arraySort({pairs})"
+    return f"CAST({pairs}, 'Map(LowCardinality(String), String)')"
+
+
+def _time(nanoseconds: str) -> str:
+    return f"fromUnixTimestamp64Nano(reinterpretAsInt64({nanoseconds}))"
+
+
+# The OpenTelemetry name for formats that have no field for it.
+_DROPPED = """if(span.dropped_attributes_count > 0,
+        [('otel.dropped_attributes_count', toString(span.dropped_attributes_count))], [])"""
+
+TRACES = f"""
+WITH span.end_time_unix_nano AS ended, span.start_time_unix_nano AS started
+SELECT
+    {_time("started")} AS Timestamp,
+    lower(hex(span.trace_id)) AS TraceId,
+    lower(hex(span.span_id)) AS SpanId,
+    lower(hex(span.parent_span_id)) AS ParentSpanId,
+    span.trace_state AS TraceState,
+    span.name AS SpanName,
+    transform(span.kind, [1, 2, 3, 4, 5],
+        ['Internal', 'Server', 'Client', 'Producer', 'Consumer'], 'Unspecified') AS SpanKind,
+    ResourceAttributes['service.name'] AS ServiceName,
+    ResourceAttributes,
+    scope.name AS ScopeName,
+    scope.version AS ScopeVersion,
+    {_map("span.attributes", also=_DROPPED)} AS SpanAttributes,
+    if(ended > started, ended - started, 0) AS Duration,
+    transform(span.status.code, [1, 2], ['Ok', 'Error'], 'Unset') AS StatusCode,
+    span.status.message AS StatusMessage,
+    arrayMap(e -> {_time("e.time_unix_nano")}, span.events) AS `Events.Timestamp`,
+    span.events.name AS `Events.Name`,
+    arrayMap(e -> {_map("e.attributes")}, span.events) AS `Events.Attributes`,
+    arrayMap(l -> lower(hex(l.trace_id)), span.links) AS `Links.TraceId`,
+    arrayMap(l -> lower(hex(l.span_id)), span.links) AS `Links.SpanId`,
+    span.links.trace_state AS `Links.TraceState`,
+    arrayMap(l -> {_map("l.attributes")}, span.links) AS `Links.Attributes`
+FROM
+(
+    SELECT ResourceAttributes, scoped.scope AS scope, arrayJoin(scoped.spans) AS span
+    FROM
+    (
+        SELECT {_map("resource.attributes")} AS ResourceAttributes, arrayJoin(scope_spans) AS scoped
+        FROM otlp_traces_inbox
+    )
+)"""
+
+TRACE_TIMES = """
+SELECT TraceId, min(Timestamp) AS Start, max(Timestamp) AS End
+FROM otel_traces
+WHERE TraceId != ''
+GROUP BY TraceId"""
+
+LOGS = f"""
+SELECT
+    {_time("if(record.time_unix_nano = 0, record.observed_time_unix_nano, record.time_unix_nano)")} AS Timestamp,
+    lower(hex(record.trace_id)) AS TraceId,
+    lower(hex(record.span_id)) AS SpanId,
+    toUInt8(bitAnd(record.flags, 255)) AS TraceFlags,
+    record.severity_text AS SeverityText,
+    toUInt8(bitAnd(record.severity_number, 255)) AS SeverityNumber,
+    ResourceAttributes['service.name'] AS ServiceName,
+    {_text("record.body")} AS Body,
+    ResourceSchemaUrl,
+    ResourceAttributes,
+    scoped.schema_url AS ScopeSchemaUrl,
+    scoped.scope.name AS ScopeName,
+    scoped.scope.version AS ScopeVersion,
+    ScopeAttributes,
+    {_map("record.attributes")} AS LogAttributes,
+    record.event_name AS EventName
+FROM
+(
+    SELECT ResourceSchemaUrl, ResourceAttributes, scoped, {_map("scoped.scope.attributes")} AS ScopeAttributes,
+        arrayJoin(scoped.log_records) AS record
+    FROM
+    (
+        SELECT schema_url AS ResourceSchemaUrl, {_map("resource.attributes")} AS ResourceAttributes,
+            arrayJoin(scope_logs) AS scoped
+        FROM otlp_logs_inbox
+    )
+)"""
