@@ -108,9 +108,7 @@ def _question(arguments: Mapping[str, str], headers: Mapping[str, str], body: st
         return None
     return _Question(
         sql=sql,
-        form=named[1]
-        if named
-        else arguments.get("default_format") or headers.get("x-clickhouse-format") or "TabSeparated",
+        form=arguments.get("default_format") or headers.get("x-clickhouse-format") or "TabSeparated",
         params={name[6:]: _unescaped(value) for name, value in arguments.items() if name.startswith("param_")},
         settings=_settings(arguments),
         query_id=arguments.get("query_id") or str(uuid.uuid4()),
