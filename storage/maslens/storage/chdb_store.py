@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,25 @@ from maslens.storage.config import StoreConfig
 from maslens.storage.errors import QueryError, StoreBusy, Unavailable, insert_failure
 from maslens.storage.ingest import FORMAT, INSERT_SETTINGS, columns, embedded_schema_settings, framed, inbox
 from maslens.storage.migrate import migrate
-from maslens.storage.params import literal, setting, texts
+from maslens.storage.params import setting, texts
 from maslens.storage.store import Params, Signal
 
 DATABASE = "maslens"  # Atomic: `default` is an overlay over the file system in the embedded engine
 
 
 class ChdbStore:
-    """A `Store` on a directory. Handles are independent sessions on one engine; each runs one statement at a time."""
+    """A `Store` on a directory. Every statement has a session of its own; they run in parallel."""
 
     def __init__(self, directory: Path, config: StoreConfig) -> None:
         self.directory = directory.expanduser().absolute()
         self.config = config
         self.directory.mkdir(parents=True, exist_ok=True)
         owner.acquire(self.directory)
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._places = threading.BoundedSemaphore(config.handles)
         self._closed = False
         try:
             self._keeper = self._connect()  # the engine lives as long as a handle does
+            _query(self._keeper, f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic", "Null")
         except BaseException:
             owner.release(self.directory)
             raise
@@ -43,30 +42,35 @@ class ChdbStore:
         return migrate(self, on_progress=on_progress)
 
     def arrow(self, sql: str, params: Params | None = None, settings: Params | None = None) -> pa.Table:
-        with self._handle(settings) as handle:
+        with self._session(self._limits | dict(settings or {})) as handle:
             return table(_query(handle, sql, "ArrowStream", params))
 
     def rows(self, sql: str, params: Params | None = None) -> list[dict[str, Any]]:
         return plain_rows(self.arrow(sql, params))
 
     def command(self, sql: str, params: Params | None = None) -> None:
-        with self._handle() as handle:
+        with self._session() as handle:
             _query(handle, sql, "Null", params)
 
     def insert_otlp(self, signal: Signal, body: bytes | Sequence[bytes], *, token: str) -> None:
         settings = {**embedded_schema_settings(signal), **INSERT_SETTINGS, "insert_deduplication_token": token}
-        self._insert(f"INSERT INTO {inbox(signal)} {_clause(settings)}", FORMAT, framed(body))
+        self._insert(f"INSERT INTO {inbox(signal)} SETTINGS {_assignments(settings)}", FORMAT, framed(body))
 
     def insert_arrow(self, table: str, data: pa.Table, *, token: str) -> None:
         if data.num_rows == 0:
             return
         settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
-        self._insert(f"INSERT INTO {table} {columns(data)} {_clause(settings)}", "ArrowStream", [stream_bytes(data)])
+        self._insert(
+            f"INSERT INTO {table} {columns(data)} SETTINGS {_assignments(settings)}",
+            "ArrowStream",
+            [stream_bytes(data)],
+        )
 
     def query_raw(
         self, sql: str, *, fmt: str, params: Params | None = None, settings: Params | None = None, readonly: bool = True
     ) -> bytes:
-        with self._handle({**(settings or {}), "readonly": 1} if readonly else (settings or {})) as handle:
+        own = self._limits | dict(settings or {}) | ({"readonly": 1} if readonly else {})
+        with self._session(own) as handle:
             return _query(handle, sql, fmt, params)
 
     def close(self) -> None:
@@ -75,14 +79,11 @@ class ChdbStore:
         self._closed = True
         for _ in range(self.config.handles):  # every running statement has given its place back
             self._places.acquire()
-        with suppress(queue.Empty):
-            while True:
-                self._idle.get_nowait().close()
         self._keeper.close()
         owner.release(self.directory)
 
     def _insert(self, sql: str, fmt: str, chunks: Sequence[bytes]) -> None:
-        with self._handle() as handle:
+        with self._session() as handle:
             try:
                 with handle.send_insert(sql, fmt) as insert:
                     for chunk in chunks:
@@ -92,25 +93,15 @@ class ChdbStore:
                 raise insert_failure(str(error)) from error
 
     @contextmanager
-    def _handle(self, settings: Params | None = None) -> Iterator[Any]:
-        """A handle for one statement: pooled, or with `settings` a fresh one (half a millisecond) that keeps no trace."""
+    def _session(self, settings: Params | None = None) -> Iterator[Any]:
+        """A handle of its own for one statement (a millisecond), so that no setting or table outlives the call."""
         with self._places:
             if self._closed:
                 raise Unavailable(f"the store on {self.directory} is closed")
-            if settings is None:
-                try:
-                    handle = self._idle.get_nowait()
-                except queue.Empty:
-                    handle = self._connect()
-                try:
-                    yield handle
-                finally:
-                    self._idle.put(handle)
-                return
             handle = self._connect()
             try:
-                for name, value in sorted(settings.items(), key=lambda item: item[0] == "readonly"):
-                    _query(handle, f"SET {name} = {setting(value)}", "Null", None)
+                _query(handle, f"USE {DATABASE}", "Null")
+                _query(handle, f"SET {_assignments(self._defaults | dict(settings or {}))}", "Null")
                 yield handle
             finally:
                 handle.close()
@@ -125,35 +116,30 @@ class ChdbStore:
         }
         where = f"{self.directory}?" + "&".join(f"{name}={value}" for name, value in options.items())
         try:
-            handle = chdb.connect(where)
+            return chdb.connect(where)
         except RuntimeError as error:
-            if "Cannot lock file" in str(error):
+            if "Cannot lock file" in str(error):  # another program, one that does not write our note
                 raise StoreBusy(owner.busy_message(self.directory)) from error
             raise Unavailable(f"cannot open {self.directory}: {error}") from error
-        _query(handle, f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic", "Null", None)
-        _query(handle, f"USE {DATABASE}", "Null", None)
-        _query(
-            handle,
-            "SET " + ", ".join(f"{name} = {setting(value)}" for name, value in self._session().items()),
-            "Null",
-            None,
-        )
-        return handle
 
-    def _session(self) -> dict[str, object]:
+    @property
+    def _defaults(self) -> dict[str, object]:
         memory = self.config.max_query_memory
         return {
             "session_timezone": "UTC",
             "max_memory_usage": memory,
             "max_bytes_before_external_group_by": memory // 2,
             "max_bytes_before_external_sort": memory // 2,
-            "max_execution_time": self.config.query_seconds,
             "output_format_arrow_compression_method": "none",
             **({"max_threads": self.config.max_threads} if self.config.max_threads else {}),
         }
 
+    @property
+    def _limits(self) -> dict[str, object]:
+        return {"max_execution_time": self.config.query_seconds}
 
-def _query(handle: Any, sql: str, fmt: str, params: Params | None) -> bytes:
+
+def _query(handle: Any, sql: str, fmt: str, params: Params | None = None) -> bytes:
     try:
         return bytes(handle.query(sql, fmt, params=texts(params)).bytes())
     except (RuntimeError, _chdb_error()) as error:
@@ -166,5 +152,5 @@ def _chdb_error() -> type[Exception]:
     return ChdbError  # type: ignore[no-any-return]  # chdb carries no types
 
 
-def _clause(settings: Mapping[str, str]) -> str:
-    return "SETTINGS " + ", ".join(f"{name} = {literal(value)}" for name, value in settings.items())
+def _assignments(settings: Params) -> str:
+    return ", ".join(f"{name} = {setting(value)}" for name, value in settings.items())
