@@ -9,6 +9,7 @@ import lzma
 import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -28,6 +29,7 @@ EXPECTED = (
     "OTLP traces or logs: one protobuf request, length-delimited protobuf requests, "
     "JSON (one request or an array) or JSON lines; plain, .gz or .xz"
 )
+_NO_IDEA = "is not OTLP"
 MAX_FRAME = 1 << 30  # a longer length prefix is no length prefix
 
 
@@ -69,8 +71,7 @@ def check(path: Path, *, on_bytes: Callable[[int], None] = lambda _: None) -> Ot
                 spans += request.items if request.signal == "traces" else 0
                 logs += request.items if request.signal == "logs" else 0
         except _NotOtlp as reason:
-            # The form that got furthest says best what is wrong with the file.
-            complaint = complaint if complaint and not requests else str(reason)
+            complaint = str(reason) if complaint in ("", _NO_IDEA) else complaint
             continue
         except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error):
             raise BadInput(f"{path}: its compression is cut off or damaged; expected {EXPECTED}") from None
@@ -86,7 +87,11 @@ def read(file: OtlpFile, *, on_bytes: Callable[[int], None] = lambda _: None) ->
 
 
 class _NotOtlp(Exception):
-    pass
+    """What is wrong with the file when read in one of the forms."""
+
+
+class _CutOff(Exception):
+    """The file ends where a request has not."""
 
 
 def _candidates(path: Path) -> tuple[Form, ...]:
@@ -108,18 +113,22 @@ def _read(path: Path, form: Form, on_bytes: Callable[[int], None]) -> Iterator[R
         else:
             request = _understand(stream.read())
             if request is None:
-                raise _NotOtlp("is not OTLP")
+                raise _NotOtlp(_NO_IDEA)
             yield request
 
 
-def _open(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> IO[bytes]:
-    raw = io.BufferedReader(_Counted(path, on_bytes), buffer_size=1 << 18)
-    magic = raw.peek(6)
-    if magic.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
-    if magic.startswith(b"\xfd7zXZ\x00"):
-        return lzma.LZMAFile(raw)
-    return raw
+@contextmanager
+def _open(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> Iterator[IO[bytes]]:
+    with io.BufferedReader(_Counted(path, on_bytes), buffer_size=1 << 18) as raw:
+        magic = raw.peek(6)
+        if magic.startswith(b"\x1f\x8b"):
+            with gzip.GzipFile(fileobj=raw) as unzipped:
+                yield unzipped  # type: ignore[misc]  # typeshed gives GzipFile no IO
+        elif magic.startswith(b"\xfd7zXZ\x00"):
+            with lzma.LZMAFile(raw) as unpacked:
+                yield unpacked
+        else:
+            yield raw
 
 
 class _Counted(io.FileIO):
@@ -136,33 +145,45 @@ class _Counted(io.FileIO):
 
 
 def _delimited_requests(stream: IO[bytes]) -> Iterator[Request]:
-    number = 0
-    while (length := _varint(stream, number)) is not None:
+    number = items = 0
+    while True:
         number += 1
-        body = stream.read(length) if length <= MAX_FRAME else b""
-        if len(body) < length:
-            raise _NotOtlp("is not OTLP" if number == 1 else f"request {number} is cut off")
-        request = _understand(body) if length else Request(signal="traces", body=b"", items=0)
+        try:
+            length = _varint(stream)
+            if length is None:
+                return
+            request = _understand(_exactly(stream, length)) if length else Request(signal="traces", body=b"", items=0)
+        except _CutOff:
+            raise _NotOtlp(f"request {number} is cut off" if items else _NO_IDEA) from None
+        except ValueError:
+            request = None
         if request is None:
-            raise _NotOtlp("is not OTLP" if number == 1 else f"request {number} is damaged")
+            raise _NotOtlp(f"request {number} is damaged" if items else _NO_IDEA)
+        items += request.items
         yield request
 
 
-def _varint(stream: IO[bytes], number: int) -> int | None:
+def _varint(stream: IO[bytes]) -> int | None:
     """The next length prefix; None at the end of the file."""
     value = shift = 0
-    while True:
+    while shift <= 35:
         byte = stream.read(1)
-        if not byte:
-            if shift:
-                raise _NotOtlp(f"request {number + 1} is cut off")
+        if not byte and not shift:
             return None
+        if not byte:
+            raise _CutOff
         value |= (byte[0] & 0x7F) << shift
         if not byte[0] & 0x80:
             return value
         shift += 7
-        if shift > 35:
-            raise _NotOtlp("is not OTLP" if not number else f"request {number + 1} is damaged")
+    raise ValueError("no length has so many digits")
+
+
+def _exactly(stream: IO[bytes], length: int) -> bytes:
+    body = stream.read(length) if length <= MAX_FRAME else b""
+    if len(body) < length:
+        raise _CutOff
+    return body
 
 
 def _json_requests(stream: IO[bytes]) -> Iterator[Request]:
@@ -252,11 +273,11 @@ def _understand(body: bytes) -> Request | None:
     """`body` as the signal it is: a span read as a log record, or the reverse, leaves fields that nobody knows."""
     readings = [reading for signal in _SIGNALS if (reading := _reading(body, signal)) is not None]
     best = min(readings, key=lambda reading: (reading.unknown, not reading.credible), default=None)
-    if best is not None and (best.credible or not best.unknown):
-        return Request(signal=best.signal, body=body, items=best.items)
-    if _is_metrics(body):
+    if (best is None or not best.credible) and _is_metrics(body):
         raise _NotOtlp("holds OTLP metrics")
-    return None
+    if best is None or (best.unknown and not best.credible):
+        return None
+    return Request(signal=best.signal, body=body, items=best.items)
 
 
 def _reading(body: bytes, signal: Signal) -> _Reading | None:
