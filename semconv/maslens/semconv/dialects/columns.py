@@ -1,4 +1,9 @@
-"""The columns of `agent_spans`: what every dialect is translated into, in the order the SELECT yields them."""
+"""The columns of `agent_spans`: what every dialect is translated into, in the order the SELECT yields them.
+
+Generated from `semconv/dialects/_canonical.yaml` by `make generate`; do not edit.
+"""
+# ruff: noqa: E501
+# fmt: off
 
 from __future__ import annotations
 
@@ -19,7 +24,6 @@ class Column:
     brief: str
 
 
-# fmt: off
 AGENT_SPAN_COLUMNS: tuple[Column, ...] = (
     Column(name="Timestamp", type="DateTime64(9)", reading="raw", field="", brief="When the span started"),
     Column(name="Duration", type="UInt64", reading="raw", field="", brief="Nanoseconds from start to end"),
@@ -92,4 +96,3 @@ AGENT_SPAN_COLUMNS: tuple[Column, ...] = (
     Column(name="DroppedAttributes", type="UInt32", reading="derived", field="", brief="Attributes the SDK threw away; more than 0 makes a missing value unknown, not absent"),
     Column(name="Hints", type="Map(LowCardinality(String), String)", reading="derived", field="", brief="What only inference rules read; the keys are listed in the dialects under `hints`"),
 )
-# fmt: on
