@@ -15,7 +15,8 @@ import pytest
 from genai_prices import Usage, calc_price
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from maslens.analytics.cost import TOTAL, UNATTRIBUTED, By, cost_by, price
+from maslens.analytics.cost import TOTAL, By, cost_by, price
+from maslens.analytics.frames import UNATTRIBUTED
 from maslens.analytics.prices import PriceBook, PriceError, Tokens
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)

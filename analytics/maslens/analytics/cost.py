@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import Literal, Protocol, TypeAlias
 
 import polars as pl
+from maslens.analytics.frames import UNATTRIBUTED
 from maslens.analytics.prices import PriceBook, Tokens, as_utc
 
-UNATTRIBUTED = "(unattributed)"
 TOTAL = "(total)"
 
 By = Literal["agent", "model", "tool", "session", "version", "variant", "handoff", "task"]

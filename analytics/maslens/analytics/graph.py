@@ -18,7 +18,7 @@ import polars as pl
 USER = "user"
 VIRTUAL = (USER, "human")  # names that stand for people, unless an agent is called so
 EVIDENCE = ("explicit", "tool_name", "message", "graph_hint", "structure", "sequence")
-FAILED_OUTCOMES = ("failed", "failure", "error", "rejected", "refused", "timeout", "bounced", "cancelled")
+FAILED_OUTCOMES = ("failed", "failure", "error", "rejected", "refused", "timeout", "timed_out", "bounced", "cancelled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
