@@ -1,0 +1,78 @@
+"""What a tree of processes has used, from /proc: CPU seconds, resident memory, bytes on disk."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def family(pid: int) -> list[int]:
+    """`pid` and every living descendant."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            fields = _stat(int(entry.name))
+            if fields:
+                children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, todo = [], [pid]
+    while todo:
+        found.append(current := todo.pop())
+        todo.extend(children.get(current, ()))
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of `pid`, its living descendants, and those of them already reaped."""
+    total = 0
+    for member in family(pid):
+        fields = _stat(member)
+        total += sum(int(ticks) for ticks in fields[11:15]) if fields else 0
+    return total / _TICKS
+
+
+def resident_bytes(pid: int, *, peak: bool = False) -> int:
+    """Resident memory of the tree now, or the sum of each member's own peak."""
+    key = "VmHWM:" if peak else "VmRSS:"
+    total = 0
+    for member in family(pid):
+        try:
+            lines = Path(f"/proc/{member}/status").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
+    return total
+
+
+def disk_bytes(*paths: Path) -> int:
+    """What the files below `paths` hold."""
+    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(ready: Callable[[], bool], *, timeout_s: float, what: str, every_s: float = 0.1) -> None:
+    """Return once `ready()` is true; TimeoutError naming `what` otherwise."""
+    end = time.monotonic() + timeout_s
+    while not ready():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {timeout_s:.0f} s")
+        time.sleep(every_s)
+
+
+def _stat(pid: int) -> list[str]:
+    """/proc/<pid>/stat from the state on (field 3), or nothing when the process is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
