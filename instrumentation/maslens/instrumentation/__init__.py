@@ -1,0 +1,64 @@
+"""What runs inside an app of agents: says who did what, handed what to whom, and at what cost, over OpenTelemetry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from maslens.instrumentation.agents import Agent, Handoff, Tool
+from maslens.instrumentation.api import (
+    agent,
+    consensus,
+    experiment,
+    feedback,
+    handoff,
+    iteration,
+    llm,
+    monitor_llm,
+    received,
+    session,
+    task,
+    tool,
+    vote,
+    workflow,
+)
+from maslens.instrumentation.events import handoff_outcome, task_outcome
+from maslens.instrumentation.guard import internal_errors
+from maslens.instrumentation.operation import Operation, Workflow
+
+if TYPE_CHECKING:
+    from maslens.instrumentation.setup import init, shutdown
+
+__all__ = [
+    "Agent",
+    "Handoff",
+    "Operation",
+    "Tool",
+    "Workflow",
+    "agent",
+    "consensus",
+    "experiment",
+    "feedback",
+    "handoff",
+    "handoff_outcome",
+    "init",
+    "internal_errors",
+    "iteration",
+    "llm",
+    "monitor_llm",
+    "received",
+    "session",
+    "shutdown",
+    "task",
+    "task_outcome",
+    "tool",
+    "vote",
+    "workflow",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("init", "shutdown"):  # they need the SDK; the words above only its API
+        from maslens.instrumentation import setup
+
+        return getattr(setup, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,147 @@
+"""Where spans go and how many may wait. Arguments come first, then the OpenTelemetry variables, then our defaults."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, cast
+from urllib.parse import urlsplit
+
+Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
+Signal: TypeAlias = Literal["traces", "logs"]
+
+DEFAULT_HTTP = "http://127.0.0.1:4318"
+DEFAULT_GRPC = "http://127.0.0.1:4317"
+LIMITS = {  # the SDK's own 128 silently drops the oldest attributes of a long conversation: tokens and model first
+    "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": 10_000,
+    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT": 1_000,
+    "OTEL_SPAN_EVENT_COUNT_LIMIT": 1_000,
+    "OTEL_SPAN_LINK_COUNT_LIMIT": 1_000,
+}
+_ALL_ATTRIBUTES = "OTEL_ATTRIBUTE_COUNT_LIMIT"  # said by the user, it rules over both attribute limits
+_CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be; the message names it as users write it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    endpoints: Mapping[Signal, str]  # the full URL of each signal that is sent
+    protocol: Protocol = "http/protobuf"
+    headers: Mapping[str, str] = field(default_factory=dict)  # on top of OTEL_EXPORTER_OTLP_HEADERS
+    service_name: str | None = None  # None: OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says it
+    capture_content: bool = False
+    compress: bool = False  # over a network; on the same machine it only costs
+    max_queue: int = 4096  # spans waiting; what does not fit is dropped, the app never waits
+    max_batch: int = 512
+    delay_ms: int = 500
+    exit_ms: int = 3000  # the longest that leaving the program may take because of us
+
+    def __post_init__(self) -> None:
+        if self.protocol not in ("http/protobuf", "grpc"):
+            raise ConfigError(f"protocol must be http/protobuf or grpc, got {self.protocol!r}")
+        for name in ("max_queue", "max_batch", "delay_ms"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.exit_ms < 0:
+            raise ConfigError(f"exit_ms must not be negative, got {self.exit_ms}")
+
+
+def export_config(
+    *,
+    endpoint: str | None = None,
+    protocol: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    service_name: str | None = None,
+    capture_content: bool | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> ExportConfig:
+    """The settings as they hold for this process."""
+    spoken = protocol or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
+    signals: list[Signal] = ["traces", "logs"]
+    endpoints = {
+        signal: _endpoint(signal, endpoint, spoken, environ)
+        for signal in signals
+        if environ.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp").strip().lower() != "none"
+    }
+    content = environ.get(_CONTENT, "").strip().upper() in ("TRUE", "SPAN_ONLY", "SPAN_AND_EVENT")
+    return ExportConfig(
+        endpoints=endpoints,
+        protocol=cast(Protocol, spoken),
+        headers=headers or {},
+        service_name=service_name or _service_name(environ),
+        capture_content=content if capture_content is None else capture_content,
+        compress=not any(map(is_local, endpoints.values())) and not _says_compression(environ),
+        max_queue=_number(environ, "OTEL_BSP_MAX_QUEUE_SIZE", 4096),
+        max_batch=_number(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
+        delay_ms=_number(environ, "OTEL_BSP_SCHEDULE_DELAY", 500),
+        exit_ms=_number(environ, "MASLENS_EXIT_TIMEOUT_MS", 3000),
+    )
+
+
+def unset_limits(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
+    """The limits to raise: those the user has said nothing about."""
+    return {
+        name: value
+        for name, value in LIMITS.items()
+        if name not in environ and not (_ALL_ATTRIBUTES in environ and "ATTRIBUTE" in name)
+    }
+
+
+def _endpoint(signal: Signal, given: str | None, protocol: str, environ: Mapping[str, str]) -> str:
+    own = environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+    if given is None and own:
+        return own
+    default = DEFAULT_GRPC if protocol == "grpc" else DEFAULT_HTTP
+    base = given or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or default
+    if "://" not in base:
+        base = f"http://{base}"
+    if protocol == "grpc":
+        return base
+    for known in ("/v1/traces", "/v1/logs"):
+        base = base.rstrip("/").removesuffix(known)
+    return f"{base.rstrip('/')}/v1/{signal}"
+
+
+def _service_name(environ: Mapping[str, str]) -> str | None:
+    """The program's name, where nobody says a better one: `unknown_service` tells no two apps apart."""
+    if environ.get("OTEL_SERVICE_NAME") or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
+        return None
+    arguments: list[str] = list(getattr(sys, "orig_argv", []))[1:]
+    if "-m" in arguments[:-1]:
+        return arguments[arguments.index("-m") + 1]
+    script = next((argument for argument in arguments if not argument.startswith("-")), None)
+    return Path(script).stem if script and "-c" not in arguments else None
+
+
+def _says_compression(environ: Mapping[str, str]) -> bool:
+    return any(name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("COMPRESSION") for name in environ)
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"{name} must be a whole number, got {text!r}") from None
+
+
+def address_of(url: str) -> tuple[str, int] | None:
+    """Host and port to knock at, or None where a proxy stands between or the URL says neither."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or {"https": 443}.get(parts.scheme, 80)
+    except ValueError:
+        return None
+    return (parts.hostname, port) if parts.hostname else None
+
+
+def is_local(url: str) -> bool:
+    return (urlsplit(url).hostname or "") in ("localhost", "127.0.0.1", "::1")

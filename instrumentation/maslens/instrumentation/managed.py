@@ -1,0 +1,306 @@
+"""One thing that is a context manager, an async context manager and a decorator of any kind of function.
+
+A subclass says what happens at the beginning and at the end; the rest is here: the OpenTelemetry context made current
+exactly while the app's own code runs, generators included, and a wall between our errors and the app's.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextvars import ContextVar, Token
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+from maslens.instrumentation.guard import swallowed
+from opentelemetry.context import Context, attach, detach, get_current
+from typing_extensions import Self
+
+F = TypeVar("F", bound=Callable[..., Any])
+Spec = TypeVar("Spec")
+
+_place: ContextVar[object] = ContextVar("maslens_place")  # tells whether a token was made in the context we are in
+
+
+class Call(NamedTuple):
+    """A call of a decorated function, for settings that depend on its arguments."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Managed(Generic[Spec]):
+    """Used for one `with` at a time, or as a decorator of functions that may run any number of times at once.
+
+    spec: what it was made with; it never changes, so that every call of a decorated function starts from it.
+    """
+
+    __slots__ = ("_call", "_inner", "_mark", "_outer", "_spec", "_token")
+
+    _mark: Token[object]
+    _outer: Context
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._call: Call | None = None
+        self._token: Token[Context] | None = None
+        self._inner: Context | None = None  # stays None where starting failed
+
+    # --- what a subclass says
+
+    def _begin(self, outer: Context) -> Context:
+        """Start; the context returned is current inside."""
+        raise NotImplementedError
+
+    def _finish(self, error: BaseException | None) -> None:
+        """End; `error` is what the app's code raised."""
+        raise NotImplementedError
+
+    def _returned(self, value: Any) -> None:
+        """What the decorated function returned; called before `_finish`."""
+
+    def _fresh(self) -> Self:
+        """Another one made with the same spec, for one call of a decorated function."""
+        return type(self)(self._spec)
+
+    def _adopt(self, function: Callable[..., Any]) -> None:
+        """`function` is about to be decorated."""
+
+    # --- context manager
+
+    def __enter__(self) -> Self:
+        self._enter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._exit(error)
+
+    async def __aenter__(self) -> Self:
+        self._enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._exit(error)
+
+    def _enter(self) -> None:
+        try:
+            self._outer = get_current()
+            self._inner = self._begin(self._outer)
+            self._resume()
+        except Exception as mistake:
+            swallowed(f"{type(self).__name__} start", mistake)
+
+    def _exit(self, error: BaseException | None) -> None:
+        try:
+            self._leave()
+            self._finish(error)
+        except Exception as mistake:
+            swallowed(f"{type(self).__name__} end", mistake)
+
+    def _resume(self) -> None:
+        if self._inner is not None:
+            self._token = attach(self._inner)
+            self._mark = _place.set(self)
+
+    def _leave(self) -> None:
+        token, self._token = self._token, None
+        if token is None:
+            return
+        try:
+            _place.reset(self._mark)
+        except ValueError:  # begun in another task or thread: restore only what is visibly ours
+            if get_current() is self._inner:
+                attach(self._outer)
+            return
+        detach(token)
+
+    def _suspend(self) -> None:
+        """Between two steps of a generator: whatever its body made current waits with it."""
+        if self._token is not None:
+            self._inner = get_current()
+            self._leave()
+
+    # --- decorator
+
+    def __call__(self, function: F) -> F:
+        try:
+            return self._decorated(function)
+        except Exception as mistake:
+            swallowed(f"{type(self).__name__} decorator", mistake)
+            return function
+
+    def _decorated(self, function: F) -> F:
+        if isinstance(function, (staticmethod, classmethod)):
+            return cast(F, type(function)(self._decorated(function.__func__)))
+        if inspect.isclass(function):
+            raise TypeError("a class cannot be decorated, its methods can")
+        self._adopt(function)
+        body = cast("Callable[..., Any]", function)
+        called = body if inspect.isroutine(body) or isinstance(body, functools.partial) else type(body).__call__
+        started = self._started
+
+        if inspect.iscoroutinefunction(called):
+
+            async def coroutine(*args: Any, **kwargs: Any) -> Any:
+                return await started(body, args, kwargs)._await(body(*args, **kwargs))
+
+            wrapper: Callable[..., Any] = coroutine
+        elif inspect.isgeneratorfunction(called):
+
+            def generator(*args: Any, **kwargs: Any) -> Any:
+                return (yield from started(body, args, kwargs)._drive(body(*args, **kwargs)))
+
+            wrapper = generator
+        elif inspect.isasyncgenfunction(called):
+
+            async def stream(*args: Any, **kwargs: Any) -> Any:
+                driven = started(body, args, kwargs)._stream(body(*args, **kwargs))
+                step, sent = driven.asend, None
+                while True:
+                    try:
+                        item = await step(sent)
+                    except StopAsyncIteration:
+                        return
+                    try:
+                        step, sent = driven.asend, (yield item)
+                    except GeneratorExit:
+                        await driven.aclose()
+                        raise
+                    except BaseException as thrown:
+                        step, sent = driven.athrow, thrown
+
+            wrapper = stream
+        else:
+
+            def plain(*args: Any, **kwargs: Any) -> Any:
+                return started(body, args, kwargs)._run(body, args, kwargs)
+
+            wrapper = plain
+        return cast(F, functools.wraps(function)(wrapper))
+
+    def _resolved(self, value: Any) -> Any:
+        """A setting given as a function is asked for the call at hand; any other is itself."""
+        if not callable(value):
+            return value
+        return value(*self._call.args, **self._call.kwargs) if self._call is not None else value()
+
+    def _started(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Managed[Any]:
+        try:
+            fresh = self._fresh()
+            fresh._call = Call(function, args, kwargs)
+        except Exception as mistake:
+            swallowed(f"{type(self).__name__} call", mistake)
+            return _Nothing(None)
+        return fresh
+
+    def _run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._enter()
+        try:
+            value = function(*args, **kwargs)
+        except BaseException as error:
+            self._exit(error)
+            raise
+        kind = type(value)
+        if kind is CoroutineType or kind is GeneratorType or kind is AsyncGeneratorType:  # the work is still to come
+            self._suspend()
+            if kind is CoroutineType:
+                return self._await(value, begun=True)
+            return self._drive(value, begun=True) if kind is GeneratorType else self._stream(value, begun=True)
+        self._done(value)
+        return value
+
+    def _done(self, value: Any) -> None:
+        try:
+            self._returned(value)
+        except Exception as mistake:
+            swallowed(f"{type(self).__name__} result", mistake)
+        self._exit(None)
+
+    async def _await(self, work: Coroutine[Any, Any, Any], *, begun: bool = False) -> Any:
+        if begun:
+            self._resume()
+        else:
+            self._enter()
+        try:
+            value = await work
+        except BaseException as error:
+            self._exit(error)
+            raise
+        self._done(value)
+        return value
+
+    def _drive(self, work: Generator[Any, Any, Any], *, begun: bool = False) -> Generator[Any, Any, Any]:
+        step: Callable[..., Any] = work.send
+        sent: Any = None
+        if not begun:
+            self._enter()
+            self._suspend()
+        while True:
+            self._resume()
+            try:
+                item = step(sent)
+            except StopIteration as stop:
+                self._done(stop.value)
+                return stop.value
+            except BaseException as error:
+                self._exit(error)
+                raise
+            self._suspend()
+            try:
+                step, sent = work.send, (yield item)
+            except GeneratorExit as closed:
+                self._resume()
+                try:
+                    work.close()
+                finally:
+                    self._exit(closed)
+                raise
+            except BaseException as thrown:
+                step, sent = work.throw, thrown
+
+    async def _stream(self, work: AsyncGenerator[Any, Any], *, begun: bool = False) -> AsyncGenerator[Any, Any]:
+        step: Callable[..., Any] = work.asend
+        sent: Any = None
+        if not begun:
+            self._enter()
+            self._suspend()
+        while True:
+            self._resume()
+            try:
+                item = await step(sent)
+            except StopAsyncIteration:
+                self._done(None)
+                return
+            except BaseException as error:
+                self._exit(error)
+                raise
+            self._suspend()
+            try:
+                step, sent = work.asend, (yield item)
+            except GeneratorExit as closed:
+                self._resume()
+                try:
+                    await work.aclose()
+                finally:
+                    self._exit(closed)
+                raise
+            except BaseException as thrown:
+                step, sent = work.athrow, thrown
+
+
+class _Nothing(Managed[None]):
+    """Stands in where ours could not be made: the app's function runs, nothing is recorded."""
+
+    __slots__ = ()
+
+    def _begin(self, outer: Context) -> Context:
+        return outer
+
+    def _finish(self, error: BaseException | None) -> None:
+        pass

@@ -1,0 +1,163 @@
+"""The way out of the app: exporters that complain once instead of always, and batches that never hold up the exit."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import urllib.request
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from maslens.instrumentation.config import ExportConfig, Signal, address_of
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+_log = logging.getLogger("maslens.instrumentation")
+_ours: ContextVar[bool] = ContextVar("maslens_exporting", default=False)
+_KNOCK_SECONDS = 0.3
+_TALKATIVE = (
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
+    "opentelemetry.exporter.otlp.proto.http",
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
+    "opentelemetry.exporter.otlp.common.http",
+    "urllib3.connectionpool",
+)
+
+
+class Outlet:
+    """An OTLP exporter that says once when its far side goes and once when it is back."""
+
+    def __init__(self, exporter: Any, url: str) -> None:
+        self._exporter = exporter
+        self._url = url
+        self._away = False
+        self._closing = False
+        self.lost = 0
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def export(self, batch: Sequence[Any]) -> Any:
+        silent = _ours.set(True)
+        try:
+            result = self._exporter.export(batch)
+        finally:
+            _ours.reset(silent)
+        self._say(delivered=getattr(result, "name", "") == "SUCCESS", count=len(batch))
+        return result
+
+    def shutdown(self) -> None:
+        silent = _ours.set(True)
+        try:
+            self._exporter.shutdown()
+        finally:
+            _ours.reset(silent)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return bool(self._exporter.force_flush(timeout_millis))
+
+    def close_fast_if_nobody_listens(self) -> None:
+        """Before the last flush: waiting for a far side that is not there would only delay the program's end."""
+        if not listens(self._url):
+            self._say(delivered=False, count=0)
+            self.shutdown()
+
+    def _say(self, *, delivered: bool, count: int) -> None:
+        if delivered:
+            if self._away:
+                _log.warning("%s takes telemetry again; %d items were dropped meanwhile", self._url, self.lost)
+            self._away = False
+            return
+        self.lost += count
+        if not self._away:
+            self._away = True
+            _log.warning("%s does not take telemetry; the app goes on, what does not fit is dropped", self._url)
+
+
+class SpanBatches(BatchSpanProcessor):
+    """Spans wait here for the next export; a full queue drops, a lost endpoint is not waited for."""
+
+    def __init__(self, outlet: Outlet, config: ExportConfig) -> None:
+        super().__init__(
+            outlet,  # type: ignore[arg-type]  # an exporter in all but ancestry
+            max_queue_size=max(config.max_queue, config.max_batch),
+            schedule_delay_millis=config.delay_ms,
+            max_export_batch_size=config.max_batch,
+        )
+        self.outlet = outlet
+        self._exit_ms = config.exit_ms
+
+    def shutdown(self) -> None:
+        self.outlet.close_fast_if_nobody_listens()
+        self._batch_processor.shutdown(self._exit_ms)
+
+
+class LogBatches(BatchLogRecordProcessor):
+    """The same for log records."""
+
+    def __init__(self, outlet: Outlet, config: ExportConfig) -> None:
+        super().__init__(
+            outlet,  # type: ignore[arg-type]  # an exporter in all but ancestry
+            max_queue_size=max(config.max_queue, config.max_batch),
+            schedule_delay_millis=config.delay_ms,
+            max_export_batch_size=config.max_batch,
+        )
+        self.outlet = outlet
+        self._exit_ms = config.exit_ms
+
+    def shutdown(self) -> None:
+        self.outlet.close_fast_if_nobody_listens()
+        self._batch_processor.shutdown(self._exit_ms)
+
+
+def outlet(signal: Signal, config: ExportConfig) -> Outlet:
+    """The exporter of one signal, as `config` says."""
+    _quieten()
+    url = config.endpoints[signal]
+    exporter = _grpc(signal, url, config) if config.protocol == "grpc" else _http(signal, url, config)
+    return Outlet(exporter, url)
+
+
+def listens(url: str) -> bool:
+    """Whether anybody answers there; True where that cannot be told cheaply."""
+    address = address_of(url)
+    if address is None or (urllib.request.getproxies() and not urllib.request.proxy_bypass(address[0])):
+        return True
+    try:
+        socket.create_connection(address, timeout=_KNOCK_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _http(signal: Signal, url: str, config: ExportConfig) -> Any:
+    from opentelemetry.exporter.otlp.proto.http import Compression
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    exporter = OTLPSpanExporter if signal == "traces" else OTLPLogExporter
+    compression = Compression.Gzip if config.compress else None  # None: as the OpenTelemetry variables say
+    return exporter(endpoint=url, headers=dict(config.headers) or None, compression=compression)
+
+
+def _grpc(signal: Signal, url: str, config: ExportConfig) -> Any:
+    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+    exporter = OTLPSpanExporter if signal == "traces" else OTLPLogExporter
+    return exporter(endpoint=url, insecure=url.startswith("http://"), headers=dict(config.headers) or None)
+
+
+def _not_ours(_record: logging.LogRecord) -> bool:
+    return not _ours.get()
+
+
+def _quieten() -> None:
+    """The SDK logs every failed attempt; ours are summed up by `Outlet`, anybody else's are left alone."""
+    for name in _TALKATIVE:
+        talkative = logging.getLogger(name)
+        if _not_ours not in talkative.filters:
+            talkative.addFilter(_not_ours)
