@@ -7,7 +7,8 @@ import io
 import json
 
 import pyarrow as pa
-from maslens.cli.output import Format, rows, write
+from maslens.cli.forms import Format
+from maslens.cli.output import rows, write
 
 
 def written(answer: pa.Table, form: Format, **options: object) -> str:

@@ -8,11 +8,11 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from maslens.cli.forms import Format
 from maslens.cli.text import safe, safe_json
 from rich import box
 from rich.console import Console
@@ -20,12 +20,6 @@ from rich.table import Table
 from rich.text import Text
 
 CELL_WIDTH = 60  # longest text shown in a table cell; JSON and CSV are never cut
-
-
-class Format(str, Enum):
-    table = "table"
-    json = "json"
-    csv = "csv"
 
 
 def write(

@@ -17,9 +17,11 @@ import pyarrow as pa
 from maslens.cli.faults import BadInput, NotThere
 
 if TYPE_CHECKING:
+    from maslens.cli.settings import Settings
     from maslens.storage import Store
 
 T = TypeVar("T")
+ROWS_IN_AN_ARRAY = {"output_format_json_array_of_rows": 1, "output_format_json_quote_64bit_integers": 0}
 OWNER_FILE = "maslens-up.json"
 
 
@@ -27,7 +29,10 @@ class Source(Protocol):
     """Answers read-only SQL. `params` are ClickHouse's `{name:Type}`."""
 
     def arrow(self, sql: str, params: Mapping[str, object]) -> pa.Table: ...
-    def raw(self, sql: str, form: str) -> bytes: ...
+
+    def raw(self, sql: str, form: str) -> tuple[str, bytes]:
+        """The answer in one of ClickHouse's formats: the one the statement names, or else `form`."""
+
     def close(self) -> None: ...
 
 
@@ -70,10 +75,19 @@ class StoreSource:
         self.store = store
 
     def arrow(self, sql: str, params: Mapping[str, object]) -> pa.Table:
-        return self._ask(lambda: self.store.arrow(sql, params, settings={"readonly": 2}))
+        return self._ask(lambda: self.store.arrow(sql, params))
 
-    def raw(self, sql: str, form: str) -> bytes:
-        return self._ask(lambda: self.store.query_raw(sql, fmt=form, readonly=True))
+    def raw(self, sql: str, form: str) -> tuple[str, bytes]:
+        from maslens.cli.readonly import Refused, parse
+
+        def ask() -> tuple[str, bytes]:
+            named = parse(self.store, sql).form or form
+            return named, self.store.query_raw(sql, fmt=named, settings=ROWS_IN_AN_ARRAY)
+
+        try:
+            return self._ask(ask)
+        except Refused as reason:
+            raise BadInput(str(reason)) from None
 
     def close(self) -> None:
         in_worker(self.store.close)
@@ -99,26 +113,27 @@ class UrlSource:
         self._timeout_s = timeout_s
 
     def arrow(self, sql: str, params: Mapping[str, object]) -> pa.Table:
-        body = self._post(sql, "ArrowStream", params)
+        _, body = self._post(sql, "ArrowStream", params)
         return pa.ipc.open_stream(body).read_all() if body else pa.table({})
 
-    def raw(self, sql: str, form: str) -> bytes:
+    def raw(self, sql: str, form: str) -> tuple[str, bytes]:
         return self._post(sql, form, {})
 
     def close(self) -> None:
         """Nothing stays open between two questions."""
 
-    def _post(self, sql: str, form: str, params: Mapping[str, object]) -> bytes:
+    def _post(self, sql: str, form: str, params: Mapping[str, object]) -> tuple[str, bytes]:
         from maslens.storage.params import texts
 
-        arguments = {"default_format": form, **{f"param_{name}": text for name, text in texts(params).items()}}
+        named = {f"param_{name}": text for name, text in texts(params).items()}
+        arguments = {"default_format": form, **ROWS_IN_AN_ARRAY, **named}
         address = f"{self._url}/clickhouse?{urlencode(arguments)}"
-        request = urllib.request.Request(address, data=sql.encode(), method="POST")  # noqa: S310 http(s) by check_url
+        request = urllib.request.Request(address, data=sql.encode(), method="POST")  # noqa: S310 http(s) by open_source
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         try:
             with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310 as above
-                return bytes(answer.read())
+                return answer.headers.get("X-ClickHouse-Format", form), bytes(answer.read())
         except urllib.error.HTTPError as refused:
             raise self._fault(refused.code, refused.read().decode("utf-8", "replace")) from None
         except (OSError, ValueError) as reason:
@@ -133,11 +148,54 @@ class UrlSource:
         return NotThere(one_line(text)) if status in (429, 502, 503, 504) else BadInput(one_line(text))
 
 
-def check_url(url: str) -> str:
-    """`--url` as given, or BadInput."""
-    if not url.startswith(("http://", "https://")):
-        raise BadInput(f"--url must start with http:// or https://, got {url!r}")
-    return url
+def open_source(settings: Settings, *, url: str | None = None) -> Source:
+    """`url` if given; else the owner of the data directory, if it has a living one; else the store itself."""
+    if url is not None:
+        if not url.startswith(("http://", "https://")):
+            raise BadInput(f"--url must start with http:// or https://, got {url!r}")
+        return UrlSource(url, token=settings.bearer_token())
+    directory = settings.data_dir
+    if directory is not None:
+        owner = Owner.of(directory)
+        if owner is not None:
+            return UrlSource(owner.url, token=settings.bearer_token())
+        check_data_dir(directory)
+    return StoreSource(open_own(settings))
+
+
+def check_data_dir(directory: Path) -> None:
+    """Raise unless `directory` is one of ours: a read must not make a new one, and none inside another's."""
+    if not directory.exists():
+        raise NotThere(
+            f"no data at {directory}: start `maslens up`, or name another place with --data DIR or --url URL"
+        )
+    if not directory.is_dir():
+        raise BadInput(f"--data needs a directory, and {directory} is a file")
+    if any(directory.iterdir()) and not (directory / "maslens.lock").exists():
+        raise BadInput(f"{directory} is no data directory of maslens")
+
+
+def open_own(settings: Settings) -> Store:
+    """The store, opened by this process and brought up to date; faults in the words of the command line."""
+    from maslens.storage import StoreBusy, StoreError, Unavailable, open_store
+
+    def opened() -> Store:
+        store = open_store(settings.store)
+        try:
+            store.migrate()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    try:
+        return in_worker(opened)
+    except (StoreBusy, Unavailable) as reason:
+        raise NotThere(one_line(str(reason))) from None
+    except StoreError as reason:
+        raise NotThere(f"{settings.store} cannot be brought up to date: {one_line(str(reason))}") from None
+    except OSError as reason:
+        raise NotThere(f"{settings.store} cannot be opened: {reason.strerror or reason}") from None
 
 
 def in_worker(work: Callable[[], T]) -> T:

@@ -1,0 +1,166 @@
+"""The `maslens` command. Each subcommand is a few lines here; what it does lives in the module named like it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from maslens.cli import settings as settings_
+from maslens.cli.faults import EXIT_INTERRUPTED, Fault
+from maslens.cli.forms import Format
+from maslens.cli.settings import Settings
+from rich.markup import escape
+
+app = typer.Typer(
+    name="maslens",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="See what goes wrong between AI agents: handoffs, cost, errors and delays, from OpenTelemetry spans.",
+    epilog="Exit codes: 0 fine; 1 the answer is bad (an unhealthy check, an unknown session); 2 wrong usage or input; "
+    "3 the store, the server or a port is not there; 130 interrupted.",
+)
+
+_FACTS, _DATA, _RUN = "Ask", "Data", "Run"
+
+Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="settings as YAML or TOML")]
+Data = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="the data directory of an embedded store (./maslens-data)")
+]
+Store = Annotated[str | None, typer.Option("--store", metavar="DSN", help=escape(settings_.briefs()["store"]))]
+Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="ask a running maslens, e.g. http://127.0.0.1:8088")
+]
+TokenFile = Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="bearer token, in its first line")]
+Session = Annotated[str | None, typer.Option("--session", metavar="ID", help="only this session")]
+Agent = Annotated[str | None, typer.Option("--agent", metavar="NAME", help="only this agent")]
+Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help="from then on: 15m, 2h, 7d or an ISO time")]
+Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="before then")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=0, metavar="N", help="rows at most; 0 is all (table: 50, others: all)")
+]
+Form = Annotated[Format, typer.Option("--format", help="JSON is one array of flat objects with the columns as keys")]
+
+
+def _read_command(name: str, text: str) -> None:
+    """A read command; they differ in the question alone."""
+
+    @app.command(name, help=text, rich_help_panel=_FACTS)
+    def command(
+        data: Data = None,
+        url: Url = None,
+        store: Store = None,
+        session: Session = None,
+        agent: Agent = None,
+        since: Since = None,
+        until: Until = None,
+        limit: Limit = None,
+        form: Form = Format.table,
+        token_file: TokenFile = None,
+        config: Config = None,
+    ) -> None:
+        from maslens.cli import questions, reads
+
+        filters = reads.filters(session=session, agent=agent, since=since, until=until, limit=limit, form=form)
+        settings = _settings(config, data=data, store=store, token_file=token_file)
+        reads.show(getattr(questions, name), filters, settings, url=url, form=form)
+
+
+_read_command("sessions", "One row a session: when, which agents, how it ended, what it cost.")
+_read_command("agents", "One row an agent: runs, errors, durations, tokens, cost.")
+_read_command("handoffs", "One row a handoff: who to whom, how we know (evidence) and how surely (confidence).")
+_read_command("graph", "Who hands to whom how often, and how that goes.")
+
+
+@app.command(rich_help_panel=_FACTS)
+def cost(
+    by: Annotated[str, typer.Option("--by", help="agent, model, provider, session or day")] = "agent",
+    data: Data = None,
+    url: Url = None,
+    store: Store = None,
+    session: Session = None,
+    agent: Agent = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    form: Form = Format.table,
+    token_file: TokenFile = None,
+    config: Config = None,
+) -> None:
+    """Tokens and money, charged on model calls only; agents plus (unattributed) always make the (total)."""
+    from maslens.cli import reads
+
+    filters = reads.filters(session=session, agent=agent, since=since, until=until, limit=limit, form=form)
+    settings = _settings(config, data=data, store=store, token_file=token_file)
+    reads.show_cost(by, filters, settings, url=url, form=form)
+
+
+@app.command(rich_help_panel=_FACTS)
+def query(
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="one statement that reads; - reads it from stdin")],
+    data: Data = None,
+    url: Url = None,
+    store: Store = None,
+    form: Form = Format.table,
+    token_file: TokenFile = None,
+    config: Config = None,
+) -> None:
+    """Any SQL over the tables, read-only: `maslens query "SELECT count() FROM otel_traces"`.
+
+    A FORMAT in the statement is obeyed and its bytes are written as they are.
+    """
+    from maslens.cli import reads
+
+    settings = _settings(config, data=data, store=store, token_file=token_file)
+    reads.show_query(sys.stdin.read() if sql == "-" else sql, settings, url=url, form=form)
+
+
+@app.command(rich_help_panel=_DATA)
+def migrate(data: Data = None, store: Store = None, config: Config = None) -> None:
+    """Bring the tables and views of a store up to date; safe to run twice."""
+    from maslens.cli import reads
+
+    reads.migrate(_settings(config, data=data, store=store))
+
+
+@app.command()
+def version() -> None:
+    """The version of maslens and of the engine it would use."""
+    print(f"maslens {installed_version('maslens')}")
+    for name in ("chdb", "clickhouse-connect", "opentelemetry-sdk"):
+        print(f"  {name} {installed_version(name)}")
+
+
+def _settings(config: Path | None, *, data: Path | None = None, store: str | None = None, **flags: Any) -> Settings:
+    if data is not None and store is not None:
+        from maslens.cli.faults import BadInput
+
+        raise BadInput("--data and --store say the same thing twice; give one of them")
+    if data is not None:
+        store = f"chdb://{data}"
+    return settings_.load({"store": store, **flags}, environ=os.environ, config=config)
+
+
+def main() -> None:
+    """Run the command; every expected failure is one line on stderr and an exit code."""
+    try:
+        app()
+    except Fault as fault:
+        from maslens.cli.text import safe
+
+        print(f"maslens: {safe(str(fault))}", file=sys.stderr)
+        sys.exit(fault.code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:  # `maslens … | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
