@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,9 @@ def views() -> Iterator[View]:
         name="otel_traces_trace_id_ts_mv", source="otel_traces", target="otel_traces_trace_id_ts", select=TRACE_TIMES
     )
     yield View(name="otel_logs_decode", source="otlp_logs_inbox", target="otel_logs", select=LOGS)
+    yield View(name="agent_events_from_spans", source="otel_traces", target="agent_events", select=SPAN_EVENTS)
+    yield View(name="agent_events_from_logs", source="otel_logs", target="agent_events", select=LOG_EVENTS)
+    yield View(name="session_traces_mv", source="agent_spans", target="session_traces", select=SESSION_TRACES)
     try:
         from maslens.semconv.dialects.sql import agent_spans_select
     except (ImportError, TypeError):  # until the dialect compiler is there
@@ -52,7 +56,7 @@ def _double(text: str) -> str:
 
 
 def _map(attributes: str, key: str = "", value: str = "", when: str = "") -> str:
-    """Attributes as the Collector stores them: a map sorted by key, every value a string (and `key`, `value` where `when`).
+    """Attributes as the Collector stores them: a map sorted by key, every value a string; `when` so, one pair more.
 
     Sorting keys and values apart is a tenth faster over the whole decoding than sorting pairs.
     """
@@ -144,3 +148,85 @@ FROM
         FROM otlp_logs_inbox
     )
 )"""
+
+# Which events are typed in agent_events; message contents are not (they stay in otel_logs, once).
+_OURS = "(startsWith({name}, 'mas.') OR startsWith({name}, 'gen_ai.evaluation.'))"
+
+# Column of agent_events → the attributes it is read from, the first that says something counts.
+_EVENT_TEXTS = {
+    "SessionId": ("gen_ai.conversation.id", "session.id"),
+    "AgentName": ("gen_ai.agent.name",),
+    "AgentInstanceId": ("mas.agent.instance.id",),
+    "TaskId": ("mas.task.id",),
+    "TaskOutcome": ("mas.task.outcome",),
+    "EvaluationName": ("gen_ai.evaluation.name",),
+    "ScoreLabel": ("gen_ai.evaluation.score.label",),
+    "Explanation": ("gen_ai.evaluation.explanation",),
+    "EvaluatorType": ("gen_ai.evaluation.evaluator.type",),
+    "EvaluatorId": ("gen_ai.evaluation.evaluator.id",),
+    "TargetType": ("mas.evaluation.target.type",),
+    "TargetId": ("mas.evaluation.target.id",),
+    "HandoffId": ("mas.handoff.id",),
+    "HandoffOutcome": ("mas.handoff.outcome",),
+    "ConsensusId": ("mas.consensus.id",),
+    "VoteOption": ("mas.vote.option",),
+    "StopReason": ("mas.iteration.stop_reason",),
+}
+_EVENT_NUMBERS = {
+    "Score": ("gen_ai.evaluation.score.value", "Float64"),
+    "VoteWeight": ("mas.vote.weight", "Float64"),
+    "VoteConfidence": ("mas.vote.confidence", "Float64"),
+    "IterationIndex": ("mas.iteration.index", "UInt32"),
+    "ConvergenceScore": ("mas.convergence.score", "Float64"),
+}
+
+
+def _event_columns(attributes: str) -> str:
+    texts = (f"{_first(attributes, keys)} AS {column}" for column, keys in _EVENT_TEXTS.items())
+    numbers = (f"to{kind}OrNull({attributes}['{key}']) AS {column}" for column, (key, kind) in _EVENT_NUMBERS.items())
+    return ",\n    ".join((*texts, *numbers))
+
+
+def _first(attributes: str, keys: tuple[str, ...]) -> str:
+    *others, last = (f"{attributes}['{key}']" for key in keys)
+    return reduce(lambda rest, value: f"if({value} != '', {value}, {rest})", reversed(others), last)
+
+
+SPAN_EVENTS = f"""
+SELECT
+    event.1 AS Timestamp,
+    event.2 AS EventName,
+    TraceId,
+    SpanId,
+    'span' AS Origin,
+    ServiceName,
+    {_event_columns("event.3")},
+    '' AS Body,
+    event.3 AS Attributes
+FROM
+(
+    SELECT TraceId, SpanId, ServiceName, arrayJoin(arrayFilter(
+        event -> {_OURS.format(name="event.2")}, arrayZip(Events.Timestamp, Events.Name, Events.Attributes))) AS event
+    FROM otel_traces
+    WHERE arrayExists(name -> {_OURS.format(name="name")}, Events.Name)
+)"""
+
+LOG_EVENTS = f"""
+SELECT
+    Timestamp,
+    Name AS EventName,
+    TraceId,
+    SpanId,
+    'log' AS Origin,
+    ServiceName,
+    {_event_columns("LogAttributes")},
+    Body,
+    LogAttributes AS Attributes
+FROM (SELECT *, if(EventName = '', LogAttributes['event.name'], EventName) AS Name FROM otel_logs)
+WHERE {_OURS.format(name="Name")}"""
+
+SESSION_TRACES = """
+SELECT SessionId, TraceId, min(Timestamp) AS Start, max(Timestamp) AS End
+FROM agent_spans
+WHERE SessionId != ''
+GROUP BY SessionId, TraceId"""
