@@ -11,8 +11,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from maslens.semconv.constants import attributes_module, attributes_page
 from maslens.semconv.dialects.load import load, merge
 from maslens.semconv.dialects.render import columns_module, table_module
+from maslens.semconv.registry import Registry, load_registry
 
 ROOM = Path(__file__).parents[2]
 
@@ -20,11 +22,20 @@ ROOM = Path(__file__).parents[2]
 def generated(room: Path = ROOM) -> Mapping[Path, str]:
     """Every generated file and what belongs in it."""
     package = room / "maslens" / "semconv"
+    pages = room.parent / "docs" / "reference"
     canonical, files = load(room / "dialects")
+    registry = own_registry(room)
     return {
+        package / "attributes.py": attributes_module(registry),
+        pages / "attributes.md": attributes_page(registry),
         package / "dialects" / "columns.py": columns_module(canonical),
         package / "dialects" / "dialect_table.py": table_module(merge(canonical, files)),
     }
+
+
+def own_registry(room: Path = ROOM) -> Registry:
+    """`semconv/registry` with the names it reuses."""
+    return load_registry(room / "registry", prefix="mas.", imported=load_registry(room / "upstream"))
 
 
 def main(arguments: list[str]) -> int:
