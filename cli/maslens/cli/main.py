@@ -128,6 +128,22 @@ def migrate(data: Data = None, store: Store = None, config: Config = None) -> No
     reads.migrate(_settings(config, data=data, store=store))
 
 
+@app.command(rich_help_panel=_DATA)
+def doctor(
+    data: Data = None,
+    url: Url = None,
+    store: Store = None,
+    form: Form = Format.table,
+    token_file: TokenFile = None,
+    config: Config = None,
+) -> None:
+    """Look for the likeliest mistakes and say the cure of each; exit 1 if one of them makes the numbers wrong."""
+    from maslens.cli.doctor import examine
+
+    settings = _settings(config, data=data, store=store, token_file=token_file)
+    raise typer.Exit(examine(settings, url=url, form=form, environ=os.environ))
+
+
 @app.command()
 def version() -> None:
     """The version of maslens and of the engine it would use."""

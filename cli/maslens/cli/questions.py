@@ -129,40 +129,42 @@ def sessions(filters: Filters) -> Question:
     )  # fmt: skip
 
 
-COST_KEYS: Mapping[str, str] = {
-    "agent": "agent",
-    "model": "model",
-    "provider": "provider",
-    "session": "session_id",
-    "day": "toString(toDate(at))",
+# What `--by` takes → the answer's column and how it is made from a model call.
+COST_KEYS: Mapping[str, tuple[str, str]] = {
+    "agent": ("agent", "agent"),
+    "model": ("model", "model"),
+    "provider": ("provider", "provider"),
+    "session": ("session_id", "session_id"),
+    "day": ("day", "toString(toDate(at))"),
 }
 
 
 def cost(filters: Filters, *, by: str) -> Question:
     """One row for each `by`, dearest first, then the rows (unattributed) and (total); their sums agree."""
     where, params = _where(filters, time="at", agent=("agent",))
+    key, made = COST_KEYS[by]
     sums = """
     count() AS llm_calls,
-    sum(c.input_tokens) AS input_tokens,
-    sum(c.output_tokens) AS output_tokens,
-    sum(c.cached_tokens) AS cached_tokens,
-    sum(c.reasoning_tokens) AS reasoning_tokens,
+    sum(ifNull(c.input_tokens, 0)) AS input_tokens,
+    sum(ifNull(c.output_tokens, 0)) AS output_tokens,
+    sum(ifNull(c.cached_tokens, 0)) AS cached_tokens,
+    sum(ifNull(c.reasoning_tokens, 0)) AS reasoning_tokens,
     toFloat64(sum(toDecimal128(ifNull(c.cost_usd, 0), 12))) AS cost_usd,
     countIf(isNull(c.cost_usd)) AS unpriced_calls,
     countIf(NOT c.tokens_known) AS calls_without_tokens"""
     return Question(
         title=f"Cost by {by}",
         sql=f"""
-WITH calls AS (SELECT *, {COST_KEYS[by]} AS charged_to FROM llm_calls {where})
+WITH calls AS (SELECT *, {made} AS charged_to FROM llm_calls {where})
 SELECT * EXCEPT (place) FROM
 (
-    SELECT charged_to AS {by}, {sums}, 0 AS place FROM calls AS c WHERE charged_to != '' GROUP BY charged_to
+    SELECT charged_to AS {key}, {sums}, 0 AS place FROM calls AS c WHERE charged_to != '' GROUP BY charged_to
     UNION ALL
-    SELECT {{unattributed:String}} AS {by}, {sums}, 1 AS place FROM calls AS c WHERE charged_to = ''
+    SELECT {{unattributed:String}} AS {key}, {sums}, 1 AS place FROM calls AS c WHERE charged_to = ''
     UNION ALL
-    SELECT {{total:String}} AS {by}, {sums}, 2 AS place FROM calls AS c
+    SELECT {{total:String}} AS {key}, {sums}, 2 AS place FROM calls AS c
 )
-ORDER BY place, cost_usd DESC, input_tokens DESC, {by}""",
+ORDER BY place, cost_usd DESC, input_tokens DESC, {key}""",
         params={**params, "unattributed": UNATTRIBUTED, "total": TOTAL},
         shown=(
             by,

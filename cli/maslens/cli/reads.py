@@ -49,7 +49,7 @@ def show_cost(by: str, wanted: Filters, settings: Settings, *, url: str | None, 
         raise BadInput(f"--by takes {', '.join(COST_KEYS)}, got {by!r}{nearest(by, COST_KEYS)}")
     with _source(settings, url) as source:
         asked = cost(wanted, by=by)
-        answer = _folded(source.arrow(asked.sql, asked.params), by, wanted.limit)
+        answer = _folded(source.arrow(asked.sql, asked.params), COST_KEYS[by][0], wanted.limit)
         write(answer, form, title=asked.title, shown=asked.shown)
         _say_more(source, wanted, answer.num_rows - 2, form)
 
@@ -115,13 +115,13 @@ def _say_more(source: Source, wanted: Filters, count: int, form: Format) -> None
         print(f"the first {wanted.limit}; --limit 0 shows all", file=sys.stderr)
 
 
-def _folded(answer: pa.Table, by: str, limit: int | None) -> pa.Table:
+def _folded(answer: pa.Table, key: str, limit: int | None) -> pa.Table:
     """At most `limit` named rows; what they leave out is one row, so that the sums still agree."""
-    charged = [row for row in answer.to_pylist() if row[by] not in (UNATTRIBUTED, TOTAL)]
+    charged = [row for row in answer.to_pylist() if row[key] not in (UNATTRIBUTED, TOTAL)]
     if limit is None or len(charged) <= limit:
         return answer
     rest = charged[limit:]
-    folded = {name: OTHERS if name == by else sum(row[name] or 0 for row in rest) for name in answer.column_names}
+    folded = {name: OTHERS if name == key else sum(row[name] or 0 for row in rest) for name in answer.column_names}
     kept = pa.Table.from_pylist([*charged[:limit], folded], schema=answer.schema)
     return pa.concat_tables([kept, answer.slice(answer.num_rows - 2)])
 
