@@ -126,7 +126,12 @@ def _settings(arguments: Mapping[str, str]) -> dict[str, object]:
 
 def _unescaped(text: str) -> str:
     """A parameter as the client meant it: they travel in the escapes of TabSeparated."""
-    return re.sub(r"\\(.)", lambda found: {"n": "\n", "t": "\t", "r": "\r", "0": "\0"}.get(found[1], found[1]), text)
+    return re.sub(
+        r"\\(.)",
+        lambda found: {"n": "\n", "t": "\t", "r": "\r", "0": "\0"}.get(found[1], found[1]),
+        text,
+        flags=re.DOTALL,
+    )
 
 
 def _headers(question: _Question, form: str, size: int, elapsed_ns: int) -> dict[str, str]:
