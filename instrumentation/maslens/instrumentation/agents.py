@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from random import getrandbits
 from typing import Any, TypeAlias
 
-from maslens.instrumentation import _names as names
 from maslens.instrumentation.carried import (
     State,
     Transfer,
@@ -18,15 +17,16 @@ from maslens.instrumentation.carried import (
     entered,
     taken_up,
     transfers_of,
-    typed_link,
     without_handoff,
 )
 from maslens.instrumentation.carrier import opened
 from maslens.instrumentation.digest import digest, json_text
+from maslens.instrumentation.guard import quiet
 from maslens.instrumentation.operation import Operation, SpanSpec, _WithOutcome
 from maslens.instrumentation.runtime import runtime
+from maslens.semconv import attributes as names
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, SpanContext, get_current_span
+from opentelemetry.trace import Link, get_current_span
 
 
 class _NotGiven:
@@ -115,7 +115,7 @@ class Agent(_WithOutcome[AgentSpec]):
         links = spec.links
         if taken is not None:
             self.handoff_id = more[names.MAS_HANDOFF_ID] = taken.id
-            links = (*links, *_link_across(taken.origin, outer))
+            links = (*links, *_link_across(taken, outer))
         elif names.GEN_AI_AGENT_NAME in state.stamp:
             more[names.GEN_AI_CALLER_TYPE] = "agent"
             more[names.GEN_AI_CALLER_NAME] = state.stamp[names.GEN_AI_AGENT_NAME]
@@ -137,6 +137,7 @@ class Tool(Operation[ToolSpec]):
 
     __slots__ = ()
 
+    @quiet
     def result(self, value: Any) -> None:
         """What the tool gave back; recorded only where contents are."""
         if runtime.capture_content:
@@ -188,10 +189,11 @@ def _fingerprint(passed: Any) -> dict[str, Any]:
     return attributes if made.messages is None else {**attributes, names.MAS_CONTEXT_MESSAGE_COUNT: made.messages}
 
 
-def _link_across(origin: SpanContext, here: Context) -> Iterable[Link]:
+def _link_across(taken: Transfer, here: Context) -> Iterable[Link]:
     """A handoff link where nesting cannot tell: the sender is in another trace."""
+    origin = taken.origin
     if origin.is_valid and origin.trace_id != get_current_span(here).get_span_context().trace_id:
-        yield typed_link("handoff", origin)
+        yield Link(origin, {names.MAS_LINK_TYPE: "handoff", names.MAS_HANDOFF_ID: taken.id})
 
 
 def _as_text(value: Any) -> str:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar, overload
 
-from maslens.instrumentation import _names as names
 from maslens.instrumentation.agents import (
     NOT_GIVEN,
     Agent,
@@ -28,6 +27,8 @@ from maslens.instrumentation.events import EventSpec, Feedback, Vote, Where, con
 from maslens.instrumentation.guard import swallowed
 from maslens.instrumentation.operation import (
     Consensus,
+    Iteration,
+    IterationSpec,
     ModelCall,
     SpanSpec,
     Task,
@@ -35,10 +36,13 @@ from maslens.instrumentation.operation import (
     Workflow,
     WorkflowSpec,
 )
-from maslens.instrumentation.scopes import Carried, Iteration, IterationSpec, Received
+from maslens.instrumentation.scopes import Carried, Received
+from maslens.semconv import attributes as names
 from opentelemetry.trace import Link
 
 F = TypeVar("F", bound=Callable[..., Any])
+_AGENT_TYPE = "gen_ai.agent.type"  # OpenLIT's names; ours has none for what an agent could do but did not
+_AGENT_HANDOFFS = "gen_ai.agent.handoffs"
 More: TypeAlias = "Mapping[str, Any] | None"
 
 
@@ -259,7 +263,7 @@ def handoff(
     source: the agent that hands over, where it is not the current one.
     """
     called = _word(target, "unknown")
-    by = tool_name or f"transfer_to_{called}"
+    by = _word(tool_name, f"transfer_to_{called}")
     optional = {
         names.GEN_AI_AGENT_NAME: source,
         names.MAS_HANDOFF_TRIGGER: trigger,
@@ -283,11 +287,11 @@ def handoff(
 
 def llm(model: str, /, *, provider: str | None = None, operation: str = "chat", attributes: More = None) -> ModelCall:
     """One call of a model by a client that no library instruments; tell `usage` and `response` what came back."""
-    called = _word(model, "unknown")
+    called, verb = _word(model, "unknown"), _word(operation, "chat")
     spec = SpanSpec(
-        name=f"{operation} {called}",
+        name=f"{verb} {called}",
         attributes=_known(
-            _op(operation), {names.GEN_AI_REQUEST_MODEL: called}, {names.GEN_AI_PROVIDER_NAME: provider}, attributes
+            _op(verb), {names.GEN_AI_REQUEST_MODEL: called}, {names.GEN_AI_PROVIDER_NAME: provider}, attributes
         ),
     )
     return ModelCall(spec)
@@ -309,20 +313,32 @@ def consensus(
         names.MAS_CONSENSUS_ROUND: round,
         names.MAS_CONSENSUS_PARTICIPANT_COUNT: participants,
     }
-    return Consensus(
-        SpanSpec(name="consensus", attributes=_known({names.MAS_OPERATION_NAME: "consensus"}, optional, attributes))
+    spec = SpanSpec(
+        name=f"consensus {_word(method, '')}".rstrip(),
+        attributes=_known({names.MAS_OPERATION_NAME: "consensus"}, optional, attributes),
     )
+    return Consensus(spec)
 
 
 @overload
 def iteration(index: F, /) -> F: ...
 @overload
-def iteration(index: int | None = None, /, *, limit: int | None = None) -> Iteration: ...
-def iteration(index: Any = None, /, *, limit: int | None = None) -> Any:
-    """One turn of a loop; its number, counted from 0 where none is given, stands on every span inside."""
+def iteration(index: int | None = None, /, *, limit: int | None = None, span: bool = False) -> Iteration: ...
+def iteration(index: Any = None, /, *, limit: int | None = None, span: bool = False) -> Any:
+    """One round of a loop; its number, counted from 1 where none is given, stands on every span inside.
+
+    span: make a span of its own of it; the number on the others costs less and says the same.
+    """
     if callable(index):
         return iteration()(index)
-    return Iteration(IterationSpec(index=index if isinstance(index, int) else None, limit=limit))
+    spec = IterationSpec(
+        name="iteration",
+        attributes={names.MAS_OPERATION_NAME: "iteration"},
+        index=index if isinstance(index, int) else None,
+        limit=limit if isinstance(limit, int) else None,
+        span=bool(span) if isinstance(span, int) else False,
+    )
+    return Iteration(spec)
 
 
 def session(id: str, /) -> Carried:
@@ -448,11 +464,14 @@ def monitor_llm(
     can_handoff_to: Iterable[str] | None = None,
 ) -> Agent:
     """`agent` under the name and with the arguments that people know."""
-    allowed = None if can_handoff_to is None else [_word(target, "") for target in can_handoff_to]
     return agent(
-        agent_name or operation_name,
-        role=agent_role or agent_type,
-        attributes={names.MAS_TASK_NAME: operation_name, names.MAS_AGENT_HANDOFF_TARGETS: allowed},
+        operation_name if agent_name is None else agent_name,
+        role=agent_type if agent_role is None else agent_role,
+        attributes={
+            names.MAS_TASK_NAME: operation_name,
+            _AGENT_TYPE: agent_type,
+            _AGENT_HANDOFFS: _words(can_handoff_to),
+        },
     )
 
 
@@ -467,7 +486,8 @@ def _op(name: str) -> dict[str, Any]:
 
 
 def _known(*groups: More) -> dict[str, Any]:
-    return {key: value for group in groups if group for key, value in group.items() if value is not None}
+    said = (group for group in groups if isinstance(group, Mapping))
+    return {key: value for group in said for key, value in group.items() if value is not None}
 
 
 def _entries(session: str | None, experiment: str | None, variant: str | None) -> dict[str, str]:
@@ -499,8 +519,17 @@ def _word(value: Any, otherwise: str) -> str:
         return otherwise
 
 
+def _words(values: Any) -> list[str] | None:
+    try:
+        return None if values is None else [_word(value, "") for value in values]
+    except Exception as mistake:
+        swallowed("names", mistake)
+        return None
+
+
 def _number(value: Any) -> float | None:
     try:
         return None if value is None else float(value)
-    except (TypeError, ValueError):
+    except Exception as mistake:
+        swallowed("score", mistake)
         return None

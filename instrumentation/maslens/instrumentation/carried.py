@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from maslens.instrumentation import _names as names
+from maslens.semconv import attributes as names
 from opentelemetry import baggage as _baggage
 from opentelemetry.context import Context, create_key
 from opentelemetry.trace import INVALID_SPAN, INVALID_SPAN_CONTEXT, Link, Span, SpanContext

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from maslens.instrumentation import _names as names
 from maslens.instrumentation.carried import current
 from maslens.instrumentation.carrier import opened
-from maslens.instrumentation.guard import swallowed
+from maslens.instrumentation.guard import quiet, swallowed
 from maslens.instrumentation.operation import Operation
 from maslens.instrumentation.runtime import logger
 from maslens.instrumentation.scopes import Scope
+from maslens.semconv import attributes as names
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 from opentelemetry.trace.propagation import set_span_in_context
@@ -81,6 +81,7 @@ class Said(Scope[EventSpec]):
         emit(self._event, attributes, of=self._spec.of)
         return True
 
+    @quiet
     def set(self, key: str, value: Any) -> None:
         self._said[key] = value
 
@@ -99,6 +100,7 @@ class Vote(Said):
     _event = names.EVENT_MAS_VOTE_CAST
     _needs = (names.MAS_VOTE_OPTION,)
 
+    @quiet
     def cast(self, option: Any, *, weight: float | None = None, confidence: float | None = None) -> None:
         self._said[names.MAS_VOTE_OPTION] = _text(option)
         if weight is not None:
@@ -119,6 +121,7 @@ class Feedback(Said):
     _event = names.EVENT_GEN_AI_EVALUATION_RESULT
     _needs = (names.GEN_AI_EVALUATION_SCORE_VALUE, names.GEN_AI_EVALUATION_SCORE_LABEL)
 
+    @quiet
     def give(self, score: float | None = None, label: str | None = None, explanation: str | None = None) -> None:
         for key, value in (
             (names.GEN_AI_EVALUATION_SCORE_VALUE, None if score is None else float(score)),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from types import MappingProxyType
+from typing import ParamSpec
 
 _log = logging.getLogger("maslens.instrumentation")
 _counts: Counter[str] = Counter()
+P = ParamSpec("P")
 
 
 def swallowed(where: str, error: BaseException) -> None:
@@ -21,3 +24,16 @@ def swallowed(where: str, error: BaseException) -> None:
 def internal_errors() -> Mapping[str, int]:
     """How often each place failed in this process; empty is what one hopes for."""
     return MappingProxyType(_counts)
+
+
+def quiet(method: Callable[P, None]) -> Callable[P, None]:
+    """A method the app may call with anything at all: what fails in it is counted, not raised."""
+
+    @wraps(method)
+    def called(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception as mistake:
+            swallowed(method.__qualname__, mistake)
+
+    return called

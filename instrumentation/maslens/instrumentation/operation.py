@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
 from random import getrandbits
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
-from maslens.instrumentation import _names as names
 from maslens.instrumentation.carried import State, Transfers, carrying, current, entered
 from maslens.instrumentation.carrier import Carrier, carrier_of
-from maslens.instrumentation.guard import swallowed
+from maslens.instrumentation.guard import quiet, swallowed
 from maslens.instrumentation.managed import Managed
 from maslens.instrumentation.runtime import tracer
+from maslens.semconv import attributes as names
 from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanContext, SpanKind, Status, StatusCode
 
@@ -51,20 +52,16 @@ class Operation(Managed[SomeSpec]):
     def context(self) -> SpanContext:
         return self._span.get_span_context()
 
+    @quiet
     def set(self, key: str, value: Any) -> None:
         """Record `value` under the attribute `key`."""
-        try:
-            self._span.set_attribute(key, value)
-        except Exception as mistake:
-            swallowed("set", mistake)
+        self._span.set_attribute(key, value)
 
+    @quiet
     def link(self, kind: str, to: SpanContext | Operation[Any]) -> None:
         """Tie this operation to another: join, retry, triggered_by, handoff, evaluates."""
-        try:
-            spot = to.context if isinstance(to, Operation) else to
-            self._span.add_link(spot, {names.MAS_LINK_TYPE: kind})
-        except Exception as mistake:
-            swallowed("link", mistake)
+        spot = to.context if isinstance(to, Operation) else to
+        self._span.add_link(spot, {names.MAS_LINK_TYPE: kind})
 
     def carrier(self) -> Carrier:
         """What to put in a message so that its receiver is joined to this operation, whatever the transport."""
@@ -219,6 +216,43 @@ class Consensus(Operation[SpanSpec]):
         self.set(names.MAS_CONSENSUS_OUTCOME, outcome)
         if agreement is not None:
             self.set(names.MAS_CONSENSUS_AGREEMENT, agreement)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IterationSpec(SpanSpec):
+    index: int | None  # None: counted, one loop per decorated function or object
+    limit: int | None
+    span: bool
+    counted: Iterator[int] = field(default_factory=lambda: count(1))
+
+
+class Iteration(Operation[IterationSpec]):
+    """One round of a loop: its number stands on everything done in it."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, spec: IterationSpec) -> None:
+        super().__init__(spec)
+        self.index = spec.index or 0
+
+    def completed(self, *, score: float | None = None, stop_reason: str | None = None) -> None:
+        """Say how near this round came (0..1), and why the loop stops if it does."""
+        from maslens.instrumentation.events import iteration_completed
+
+        iteration_completed(self.index, score=score, stop_reason=stop_reason)
+
+    def _begin(self, outer: Context) -> Context:
+        spec, state = self._spec, current(outer)
+        self.index = next(spec.counted) if spec.index is None else spec.index
+        stamp = {**state.stamp, names.MAS_ITERATION_INDEX: self.index}
+        if spec.limit is not None:
+            stamp[names.MAS_ITERATION_LIMIT] = spec.limit
+        state = state._replace(stamp=stamp)
+        return entered(outer, state, self._start(outer, state) if spec.span else None)
+
+    def _start(self, outer: Context, state: State, more: Attributes = {}, links: Sequence[Link] = ()) -> Span:  # noqa: B006 - read only
+        self._spec = replace(self._spec, name=f"iteration {self.index}")
+        return super()._start(outer, state, more, links)
 
 
 def record_error(span: Span, error: BaseException) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from maslens.instrumentation import _names as names
 from maslens.instrumentation.carried import Stamp, current
 from maslens.instrumentation.guard import swallowed
 from maslens.instrumentation.runtime import SCOPE
+from maslens.semconv import attributes as names
 from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 

@@ -1,0 +1,222 @@
+"""Whatever the app passes, does or raises: it gets its own results and its own errors, never ours."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from maslens.instrumentation import (
+    agent,
+    consensus,
+    experiment,
+    feedback,
+    guard,
+    handoff,
+    handoff_outcome,
+    init,
+    internal_errors,
+    iteration,
+    llm,
+    monitor_llm,
+    received,
+    session,
+    task,
+    task_outcome,
+    tool,
+    vote,
+    workflow,
+)
+from maslens.instrumentation.digest import digest
+from maslens.instrumentation.runtime import runtime
+from opentelemetry.sdk.trace import TracerProvider
+
+
+class Hostile:
+    """Everything anybody may ask of it fails."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("str")
+
+    __repr__ = __str__
+    __len__ = __iter__ = __bool__ = __hash__ = __eq__ = __float__ = __index__ = __str__  # type: ignore[assignment]
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+def _cycle() -> list[Any]:
+    made: list[Any] = [1]
+    made.append(made)
+    return made
+
+
+anything: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(st.characters(exclude_categories=[])),
+    st.binary(),
+    st.builds(Hostile),
+    st.builds(object),
+    st.builds(_cycle),
+    st.dictionaries(st.one_of(st.integers(), st.text(), st.tuples(st.integers())), st.integers(), max_size=2),
+    st.lists(st.builds(Hostile), max_size=2),
+    st.just(lambda *_: 1 / 0),
+)
+not_a_function = anything.filter(lambda value: not callable(value))  # a function in first place is decorated
+documents = st.recursive(
+    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+words: list[Callable[[Any, Any, Any], Any]] = [
+    lambda a, b, c: agent(a, role=b, context=c),
+    lambda a, b, c: agent(a, instance=b, handoff=c),
+    lambda a, b, c: agent("x", joins=a, retries=b, attributes=c if isinstance(c, dict) else {"k": c}),
+    lambda a, b, c: agent("x", triggered_by=a, context_strategy=b, context_tokens=c),
+    lambda a, b, c: workflow(a, session=b, variant=c),
+    lambda a, b, c: task(a, id=b, parent_id=c),
+    lambda a, b, c: tool(a, call_id=b, arguments=c),
+    lambda a, b, c: handoff(a, context=b, mode=c),
+    lambda a, b, c: handoff("x", tool_name=a, source=b, trigger=c),
+    lambda a, b, c: llm(a, provider=b, operation=c),
+    lambda a, b, c: consensus(a, id=b, participants=c),
+    lambda a, b, c: iteration(a, limit=b),
+    lambda a, b, c: session(a),
+    lambda a, b, c: experiment(a, variant=b),
+    lambda a, b, c: vote(a, voter=b, consensus=c),
+    lambda a, b, c: vote(weight=a, confidence=b, of=c),
+    lambda a, b, c: feedback(a, score=b, of=c),
+    lambda a, b, c: feedback("x", label=a, explanation=b, target_id=c),
+    lambda a, b, c: received(a),
+    lambda a, b, c: monitor_llm(agent_name=a, agent_role=b, can_handoff_to=c),
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_provider() -> Any:
+    runtime.tracer_provider, runtime.capture_content = TracerProvider(shutdown_on_exit=False), True
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    yield
+    runtime.tracer_provider, runtime.capture_content = None, False
+    logging.getLogger("opentelemetry").setLevel(logging.NOTSET)
+    guard._counts.clear()
+
+
+@settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(word=st.sampled_from(words), a=not_a_function, b=anything, c=anything)
+def test_no_word_raises_whatever_it_is_given(word: Callable[[Any, Any, Any], Any], a: Any, b: Any, c: Any) -> None:
+    sentinel = object()
+
+    with word(a, b, c) as handle:
+        for method in ("set", "outcome", "stopped", "usage", "result", "cast", "give", "link"):
+            if callable(getattr(type(handle), method, None)):
+                arguments = ("k", a) if method in ("set", "link") else (a,)
+                getattr(handle, method)(*arguments)
+
+    @word(a, b, c)
+    def plain(value: Any) -> Any:
+        return value
+
+    @word(a, b, c)
+    async def coroutine(value: Any) -> Any:
+        return value
+
+    @word(a, b, c)
+    def generator(value: Any) -> Any:
+        yield value
+
+    assert plain(sentinel) is sentinel
+    assert asyncio.run(coroutine(sentinel)) is sentinel
+    assert list(generator(sentinel)) == [sentinel]
+    with pytest.raises(ZeroDivisionError), word(a, b, c):
+        raise ZeroDivisionError
+
+
+@settings(deadline=None, max_examples=200)
+@given(a=anything, b=anything)
+def test_no_late_event_raises(a: Any, b: Any) -> None:
+    handoff_outcome(a, b, of=a)
+    task_outcome(a, task_id=b, of=b)
+
+
+def test_an_error_that_cannot_be_printed_still_reaches_the_app() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    failure = Mute()
+    with pytest.raises(Mute) as raised, agent("a"):
+        raise failure
+    assert raised.value is failure
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, asyncio.CancelledError, GeneratorExit])
+def test_what_ends_a_program_passes_through(error: type[BaseException]) -> None:
+    with pytest.raises(error), agent("a"), tool("t"):
+        raise error
+
+
+def test_without_any_setup_everything_is_a_no_op() -> None:
+    runtime.tracer_provider = None
+    with agent("a") as run, handoff("b", context=[1]) as h, tool("t"):
+        run.set("k", 1)
+    assert h.carrier() == {} or "traceparent" not in h.carrier()
+    assert not internal_errors()
+
+
+def test_a_provider_that_fails_is_counted_once_said_and_never_felt(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(TracerProvider):
+        def get_tracer(self, *_: Any, **__: Any) -> Any:
+            raise OSError("broken")
+
+    runtime.tracer_provider = Broken(shutdown_on_exit=False)
+
+    @agent("a")
+    def work() -> int:
+        return 7
+
+    with caplog.at_level(logging.DEBUG, "maslens.instrumentation"):
+        assert [work(), work()] == [7, 7]
+    assert internal_errors()["Agent start"] == 2
+    assert [record.levelname for record in caplog.records] == ["DEBUG"]
+
+
+def test_classes_are_left_as_they_are() -> None:
+    @agent("a")
+    class Worker:
+        pass
+
+    assert isinstance(Worker(), Worker)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param({"protocol": "carrier pigeon"}, id="unknown protocol"),
+        pytest.param({"endpoint": "http://[broken"}, id="unreadable endpoint"),
+    ],
+)
+def test_a_wrong_setting_is_said_and_the_app_goes_on(
+    arguments: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert init(**arguments) is False
+    (said,) = [record for record in caplog.records if record.name == "maslens.instrumentation"]
+    assert said.levelname == "WARNING" and "maslens is off" in said.getMessage()
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    value=st.recursive(
+        st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_equal_values_have_equal_digests_and_a_changed_one_has_not(value: Any) -> None:
+    import copy
+
+    assert digest(value) == digest(copy.deepcopy(value))
+    assert digest([value, "more"]).hash != digest([value]).hash
