@@ -367,13 +367,16 @@ class Journal:
 
     def _arrive(self, arrivals: Sequence[Arrival]) -> None:
         with self._changed:
+            idle = False
             for arrival in arrivals:
                 came = arrival.entry
+                idle = idle or not self._heads[came.signal].records
                 self._heads[came.signal].arrive(
                     arrival.position, arrival.sequence, came.items, len(came.payload), came.received_ns
                 )
                 self._arrived = arrival.sequence + 1
-            self._changed.notify_all()
+            if idle:  # only who has nothing to do waits to be told
+                self._changed.notify_all()
 
     def _records(self, cut: Cut) -> _Taken:
         taken = _Taken()

@@ -1,0 +1,60 @@
+"""When to cut: soon while the store is idle, in large pieces while it is busy, because large inserts cost it less."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+
+from maslens.collector_processor.errors import ConfigError
+from maslens.collector_processor.journal import Pending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchConfig:
+    max_bytes: int = 12 << 20  # of one insert; the engine needs about thirty times as much memory for it
+    max_items: int = 20_000  # spans or log records of one insert
+    idle_wait: timedelta = timedelta(milliseconds=100)  # data are visible this much later while little arrives ...
+    busy_wait: timedelta = timedelta(milliseconds=750)  # ... and this much while the store has no rest
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "max_items"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"batch.{name} must be at least 1, got {getattr(self, name)}")
+        if not timedelta(0) <= self.idle_wait <= self.busy_wait:
+            raise ConfigError("batch.idle_wait must be at least 0 and at most batch.busy_wait")
+
+
+def seconds_until_due(pending: Pending, *, now_ns: int, busy: float, config: BatchConfig) -> float:
+    """How long the records that wait may go on waiting for company; 0 or less: cut now.
+
+    `busy` is the share of recent time (0 to 1) that inserts took.
+    """
+    if not pending.records:
+        return math.inf
+    if pending.size >= config.max_bytes or pending.items >= config.max_items:
+        return 0.0
+    idle, most = config.idle_wait.total_seconds(), config.busy_wait.total_seconds()
+    return idle + busy * (most - idle) - (now_ns - pending.oldest_ns) / 1e9
+
+
+class Pace:
+    """The share of recent time that inserts took, forgetting with a half-life of some seconds."""
+
+    def __init__(self, *, now: float, half_life: float = 3.0) -> None:
+        self._rate = math.log(2) / half_life
+        self._at = now
+        self._busy = 0.0
+
+    def inserted(self, *, started: float, ended: float) -> None:
+        self._decay(started, 0.0)
+        self._decay(ended, 1.0)
+
+    def busy(self, now: float) -> float:
+        self._decay(now, 0.0)
+        return self._busy
+
+    def _decay(self, now: float, towards: float) -> None:
+        kept = math.exp(-self._rate * max(0.0, now - self._at))
+        self._busy = towards + (self._busy - towards) * kept
+        self._at = max(self._at, now)
