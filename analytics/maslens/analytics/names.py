@@ -1,0 +1,110 @@
+"""What an agent is called: the name a person would write down, whatever the spans made of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# What frameworks and instrumentations write where an agent's name belongs (graph internals, defaults, sentinels).
+NOT_AGENTS: Final = frozenset(
+    """
+    openai agent|agentrunner.run|langgraph|model|agent|agents|tools|tool|strands_agent|unknown|unnamed|none|null|default
+    __start__|__end__|start|end|call_model|call_agent|call_llm|should_continue|route_to_active_agent|runnablesequence
+    runnablelambda|prompt|chain|workflow|turn|task|invoke_agent|agent_run|agent run|graph|swarm|agent_executor|pre_model_hook
+    post_model_hook|channelwrite|generate_structured_response|finalize|call_llm_native_tools|call_llm_and_parse
+    execute_tool_action|execute_native_tool|initialize_reasoning|force_final_answer|route_by_answer_type
+    increment_and_continue|increment_native_and_continue|continue_iteration|continue_iteration_native|agent_finished
+    recover_from_parser_error|recover_from_context_length|check_max_iterations
+    """.replace("\n", "|")
+    .replace("    ", "")
+    .strip("|")
+    .split("|")
+) - {""}
+
+# Names that stand for whoever is outside: never agents of their own in the list of handoffs.
+PEOPLE: Final = frozenset({"user", "human", "user_proxy", "human_input", "humaninput", "end_user", "customer_user"})
+
+_PREFIX = re.compile(
+    r"^(?:invoke_agent|execute_task|create_agent|agent_run|agent run|agent)[ :]+\[?(?=\S)", re.IGNORECASE
+)
+_SUFFIX = re.compile(
+    r"(?:\.(?:agent|a?run|run_stream|a?invoke|a?kickoff|workflow|task|forward|__call__|_execute_core|execute_task"
+    r"|on_messages(?:_stream)?)|\])$"
+)
+_INSTANCE = re.compile(
+    r"(?:[_\-/:.@ #]+(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+    r"|(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{8,}))+$",
+    re.IGNORECASE,
+)
+_ALIASES: Final = {"crew manager": "manager"}  # CrewAI's own default role for the manager of a hierarchical crew
+
+
+def clean(name: str) -> str:
+    """`name` without what the emitter wrapped around it; empty for what is no agent's name at all."""
+    name = _SUFFIX.sub("", _SUFFIX.sub("", _PREFIX.sub("", name.strip())))
+    name = _INSTANCE.sub("", name).strip()
+    name = _ALIASES.get(name.lower(), name)
+    return "" if name.lower() in NOT_AGENTS else name
+
+
+def node_name(node: str) -> str:
+    """The agent a graph node stands for: `billing_node` is `billing`."""
+    return clean(re.sub(r"(?<=.)[_\- ]node$", "", node.split(":", 1)[0], flags=re.IGNORECASE))
+
+
+def key(name: str) -> str:
+    """Equal for two spellings of one name: case, spaces and hyphens do not count."""
+    return re.sub(r"[\s\-_]+", "_", name.strip()).lower()
+
+
+def manager_name(cls: str) -> str:
+    """AutoGen's class of the agent that moderates a group chat: `SelectorGroupChatManager` is `selector`."""
+    short = re.sub(r"(?:GroupChat)?(?:Manager|Orchestrator)$", "", cls)
+    return "orchestrator" if cls.endswith("Orchestrator") else short.lower()
+
+
+_CALLED = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\bagent named \\*['\"`]?([A-Za-z][\w \-]{0,40}?)\\*['\"`.,]",
+        r"\byour name is \\*['\"`]?([A-Za-z][\w\-]{0,40})",
+        r"\byou(?:'re| are) (?:called|named) \\*['\"`]?([A-Za-z][\w\-]{0,40})",
+    )
+)
+_IN_ROLE = re.compile(
+    r"\byou(?:'re| are) (?:the|an?) ([A-Za-z][\w\-]*(?: [A-Za-z][\w\-]*){0,2}) (?:agent|specialist|assistant|bot)\b",
+    re.IGNORECASE,
+)
+_PRAISE = frozenset(
+    [
+        "helpful",
+        "expert",
+        "ai",
+        "intelligent",
+        "smart",
+        "friendly",
+        "general",
+        "professional",
+        "autonomous",
+        "powerful",
+        "capable",
+        "virtual",
+        "personal",
+        "useful",
+        "skilled",
+        "experienced",
+        "advanced",
+        "reliable",
+        "world-class",
+        "senior",
+    ]
+)
+
+
+def introduced(prompt: str) -> str:
+    """The name a system prompt gives its reader ("You are the planner agent"), empty when it gives none."""
+    for pattern in _CALLED:
+        if found := pattern.search(prompt):
+            return clean(found.group(1).strip())
+    found = _IN_ROLE.search(prompt[:1000])
+    return clean(found.group(1).strip()) if found and not _PRAISE & set(found.group(1).lower().split()) else ""

@@ -1,0 +1,75 @@
+"""Transfer tools: which tool names mean "another agent goes on", and whom they name. The table is semconv's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import polars as pl
+from maslens.semconv.dialects.dialect_table import TABLE
+from maslens.semconv.dialects.model import TransferTool
+
+from . import names
+
+# A transfer tool called in a model's answer, target in its name: `transfer_to_billing`, however the answer is written.
+IN_ANSWER: Final = r"\b(?:Handoff-)?(?:transfer(?:_back)?_to|handoff_to)_[A-Za-z0-9_\-]+"
+
+
+def argument(arguments: str, name: str) -> str:
+    """The text given for `name` in arguments written as JSON (nested or escaped too) or as a Python repr."""
+    found = re.search(
+        rf"""\\*['"]?\b{re.escape(name)}\b\\*['"]?\s*[:=]\s*\\*['"]((?:[^'"\\]|\\(?!['"]))+)""", arguments
+    )
+    return found.group(1).strip() if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferTools:
+    """What a tool's name says about handing over."""
+
+    table: tuple[TransferTool, ...]
+
+    def named(self, tool: str, framework: str = "") -> TransferTool | None:
+        return _lookup(self.table, tool, framework)
+
+    def returning(self, tools: Iterable[str]) -> list[str]:
+        """Those of `tools` that delegate and get the answer back, naming the delegate in an argument."""
+        return [tool for tool in set(tools) if any(
+            row.mode == "return_to_caller" and row.target_argument and re.search(row.pattern, tool) for row in self.table)]  # fmt: skip
+
+    def in_name(self, tool: str) -> bool:
+        """The tool's name holds its target, so the tool is nothing but the handoff."""
+        row = self.named(tool)
+        return row is not None and "(?P<target>" in row.pattern
+
+    def target(self, tool: str, arguments: str, framework: str = "") -> str:
+        row = self.named(tool, framework)
+        if row is None:
+            return ""
+        if row.target_argument:
+            return argument(arguments, row.target_argument)
+        found = re.search(row.pattern, tool)
+        return found.group("target") if found and "(?P<target>" in row.pattern else row.target
+
+
+@lru_cache(maxsize=4096)
+def _lookup(table: tuple[TransferTool, ...], tool: str, framework: str) -> TransferTool | None:
+    found = [row for row in table if re.search(row.pattern, tool) and (not row.framework or row.framework == framework)]
+    return min(
+        found, key=lambda row: not row.target_argument, default=None
+    )  # `transfer_to_agent` hands over to its argument
+
+
+TOOLS: Final = TransferTools(TABLE.transfer_tools)
+
+
+def answered_transfers(answers: pl.Series) -> list[list[str]]:
+    """Per model answer the targets its tool calls hand over to."""
+    found = answers.str.extract_all(IN_ANSWER).to_list()
+    return [
+        list(dict.fromkeys(filter(None, (names.clean(TOOLS.target(tool, answer)) for tool in tools)))) if tools else []
+        for tools, answer in zip(found, answers, strict=True)
+    ]
