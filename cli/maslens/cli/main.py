@@ -121,6 +121,36 @@ def query(
 
 
 @app.command(rich_help_panel=_DATA)
+def replay(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="OTLP files: traces and logs", show_default=False)
+    ],
+    data: Data = None,
+    store: Store = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option("--endpoint", metavar="URL", help="send to a receiver: http://HOST:4318, grpc://HOST:4317"),
+    ] = None,
+    skip: Annotated[int, typer.Option("--skip", min=0, metavar="N", help="leave out the first N requests")] = 0,
+    patience: Annotated[
+        float, typer.Option("--patience", min=0, metavar="SECONDS", help="how long to try again when nobody answers")
+    ] = 30.0,
+    form: Form = Format.table,
+    token_file: TokenFile = None,
+    config: Config = None,
+) -> None:
+    """Read OTLP files into a data directory, or send them to a running receiver.
+
+    One protobuf request, length-delimited requests, JSON (a request or an array) or JSON lines; plain, .gz or .xz.
+    Every file is checked to its end first; if one is not understood, nothing is written.
+    """
+    from maslens.cli.replay import replay as run
+
+    settings = _settings(config, data=data, store=store, token_file=token_file)
+    run(files, settings, endpoint=endpoint, skip=skip, patience_s=patience, form=form)
+
+
+@app.command(rich_help_panel=_DATA)
 def migrate(data: Data = None, store: Store = None, config: Config = None) -> None:
     """Bring the tables and views of a store up to date; safe to run twice."""
     from maslens.cli import reads

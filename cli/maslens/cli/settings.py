@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 from maslens.cli.faults import BadInput, nearest
-from maslens.cli.text import size_bytes
+from maslens.cli.text import human_bytes, size_bytes
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -51,10 +51,11 @@ class Settings:
         Path | None, "where acknowledged requests wait; default: `journal` in the data directory"
     ] = None
     journal_max_bytes: Annotated[int, "acknowledged bytes that may wait before senders are pushed back"] = 4 * 1024**3
-    batch_max_bytes: Annotated[int, "bytes of one insert at most"] = 16 * 1024**2
-    batch_max_wait_s: Annotated[float, "longest time a request waits for others to be inserted with it"] = 0.2
+    batch_max_bytes: Annotated[int, "bytes of one insert at most"] = 12 * 1024**2
+    batch_max_wait_s: Annotated[float, "longest time a request waits for others to be inserted with it"] = 0.75
     sidecar_interval_s: Annotated[float, "pause between two looks at which sessions got new spans"] = 0.5
     session_idle_s: Annotated[float, "a session without new spans for this long is final"] = 300.0
+    price_sheet: Annotated[Path | None, "YAML or JSON with prices of your own, which win over genai-prices"] = None
     log_level: Annotated[str, "debug, info, warning or error"] = "info"
 
     def __post_init__(self) -> None:
@@ -62,9 +63,9 @@ class Settings:
         for name in ("otlp_grpc_port", "otlp_http_port", "page_port", "clickhouse_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingError(name, f"must be between 0 and 65535, got {getattr(self, name)}")
-        for name in ("journal_max_bytes", "batch_max_bytes"):
-            if getattr(self, name) < 1024:
-                raise SettingError(name, f"must be at least 1024, got {getattr(self, name)}")
+        for name, least in (("journal_max_bytes", 1 << 20), ("batch_max_bytes", 1 << 10)):
+            if getattr(self, name) < least:
+                raise SettingError(name, f"must be at least {human_bytes(least)}, got {getattr(self, name)}")
         if self.batch_max_bytes > self.journal_max_bytes:
             raise SettingError("batch_max_bytes", "must not be larger than journal_max_bytes")
         for name in ("batch_max_wait_s", "sidecar_interval_s", "session_idle_s"):
@@ -76,7 +77,7 @@ class Settings:
             raise SettingError("tls_key" if self.tls_cert else "tls_cert", "is missing: TLS needs both")
         if self.tls_client_ca and not self.tls_cert:
             raise SettingError("tls_client_ca", "needs tls_cert and tls_key")
-        for name in ("token_file", "tls_cert", "tls_key", "tls_client_ca"):
+        for name in ("token_file", "tls_cert", "tls_key", "tls_client_ca", "price_sheet"):
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 raise SettingError(name, f"is no file: {path}")
