@@ -70,9 +70,11 @@ FROM (SELECT max(SessionId) AS id FROM agent_spans GROUP BY TraceId)""",
         cure="two libraries trace the same calls; switch one off with OTEL_PYTHON_DISABLED_INSTRUMENTATIONS (the facts "
         "count each call once)",
         sql="""
-SELECT countIf(times > 1) AS bad, count() AS of, anyIf(scopes, times > 1) AS example
+SELECT countIf(doubled) AS bad, count() AS of, anyIf(scopes, doubled) AS example
 FROM (
-    SELECT uniqExact(SpanId) AS times, arrayStringConcat(groupUniqArray(ScopeName), ' and ') AS scopes
+    SELECT
+        uniqExact(ScopeName) > 1 AND max(Timestamp) - min(Timestamp) < 60 AS doubled,
+        arrayStringConcat(arraySort(groupUniqArray(ScopeName)), ' and ') AS scopes
     FROM agent_spans WHERE ResponseId != '' AND Kind = 'llm' GROUP BY ResponseId
 )""",
     ),
