@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ROOMS := semconv instrumentation collector_processor storage analytics cli
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench generate validate clean
+.PHONY: help install demo test check format bench bench-instrumentation generate validate clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -43,6 +43,9 @@ generate: $(STAMP) ## constants, dialect tables and reference pages from semconv
 
 bench: $(STAMP) ## ingest spans per CPU-second against the engine's own rate; writes build/bench.json
 	@$(BIN)/python -m tests.bench.ingest $(ARGS)
+
+bench-instrumentation: $(STAMP) ## what instrumentation costs the app, over the bare SDK
+	@$(BIN)/python -m tests.bench.instrumentation $(ARGS)
 
 validate: $(STAMP) ## hold every number against labelled data; DATASETS=../shared/datasets CAPTURES=../shared/captures
 	@$(BIN)/python -m tests.validate DATASETS=$(DATASETS) CAPTURES=$(CAPTURES) $(ARGS)

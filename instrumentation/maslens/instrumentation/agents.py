@@ -36,7 +36,7 @@ class _NotGiven:
 NOT_GIVEN = _NotGiven()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class HandoffSpec(SpanSpec):
     target: str
     passed: Any = NOT_GIVEN
@@ -87,7 +87,7 @@ class Handoff(Operation[HandoffSpec]):
 TakenUp: TypeAlias = "Handoff | Mapping[str, Any] | str"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class AgentSpec(SpanSpec):
     instance: str | None = None
     passed: Any = NOT_GIVEN
@@ -127,7 +127,7 @@ class Agent(_WithOutcome[AgentSpec]):
         return entered(outer, State({**carried, **who}, {**state.stamp, **who}, transfers), span)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ToolSpec(SpanSpec):
     arguments: Any = NOT_GIVEN
 

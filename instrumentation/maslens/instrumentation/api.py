@@ -43,6 +43,7 @@ from opentelemetry.trace import Link
 F = TypeVar("F", bound=Callable[..., Any])
 _AGENT_TYPE = "gen_ai.agent.type"  # OpenLIT's names; ours has none for what an agent could do but did not
 _AGENT_HANDOFFS = "gen_ai.agent.handoffs"
+_NONE: tuple[Any, ...] = ()
 More: TypeAlias = "Mapping[str, Any] | None"
 
 
@@ -62,7 +63,7 @@ def agent(
     context_strategy: str | None = None,
     context_tokens: int | None = None,
     handoff: TakenUp | Callable[..., TakenUp] | None = None,
-    joins: Iterable[Where] = (),
+    joins: Iterable[Where] = _NONE,
     retries: Where = None,
     triggered_by: Where = None,
     attributes: More = None,
@@ -80,7 +81,7 @@ def agent(
     context_strategy: str | None = None,
     context_tokens: int | None = None,
     handoff: TakenUp | Callable[..., TakenUp] | None = None,
-    joins: Iterable[Where] = (),
+    joins: Iterable[Where] = _NONE,
     retries: Where = None,
     triggered_by: Where = None,
     attributes: More = None,
@@ -107,8 +108,12 @@ def agent(
     called = _word(name, "agent")
     spec = AgentSpec(
         name=f"invoke_agent {called}",
-        attributes=_known(_op("invoke_agent"), {names.GEN_AI_AGENT_NAME: called}, optional, attributes),
-        links=[*_links("join", joins), *_links("retry", [retries]), *_links("triggered_by", [triggered_by])],
+        attributes=_known(
+            {names.GEN_AI_OPERATION_NAME: "invoke_agent", names.GEN_AI_AGENT_NAME: called}, optional, attributes
+        ),
+        links=_NONE
+        if joins is _NONE and retries is None and triggered_by is None
+        else (*_links("join", joins), *_links("retry", [retries]), *_links("triggered_by", [triggered_by])),
         unnamed=("invoke_agent", names.GEN_AI_AGENT_NAME) if name is None else None,
         instance=None if instance is None else _word(instance, ""),
         passed=context,
@@ -150,8 +155,7 @@ def workflow(
     spec = WorkflowSpec(
         name=f"invoke_workflow {called}",
         attributes=_known(
-            _op("invoke_workflow"),
-            {names.GEN_AI_WORKFLOW_NAME: called},
+            {names.GEN_AI_OPERATION_NAME: "invoke_workflow", names.GEN_AI_WORKFLOW_NAME: called},
             {names.MAS_WORKFLOW_PATTERN: pattern},
             attributes,
         ),
@@ -187,8 +191,7 @@ def task(
     spec = TaskSpec(
         name=f"task {called}",
         attributes=_known(
-            {names.MAS_OPERATION_NAME: "task"},
-            {names.MAS_TASK_NAME: called},
+            {names.MAS_OPERATION_NAME: "task", names.MAS_TASK_NAME: called},
             {names.MAS_TASK_PARENT_ID: parent_id},
             attributes,
         ),
@@ -229,8 +232,11 @@ def tool(
     spec = ToolSpec(
         name=f"execute_tool {called}",
         attributes=_known(
-            _op("execute_tool"),
-            {names.GEN_AI_TOOL_NAME: called, names.GEN_AI_TOOL_TYPE: kind},
+            {
+                names.GEN_AI_OPERATION_NAME: "execute_tool",
+                names.GEN_AI_TOOL_NAME: called,
+                names.GEN_AI_TOOL_TYPE: kind,
+            },
             {names.GEN_AI_TOOL_CALL_ID: call_id},
             attributes,
         ),
@@ -272,13 +278,14 @@ def handoff(
         names.MAS_CONTEXT_TOKENS: context_tokens,
     }
     transfer = {
+        names.GEN_AI_OPERATION_NAME: "execute_tool",
         names.GEN_AI_TOOL_NAME: by,
         names.GEN_AI_TRANSFER_MODE: mode,
         names.GEN_AI_TRANSFER_TARGET_NAME: called,
     }
     spec = HandoffSpec(
         name=f"execute_tool {by} {called}",
-        attributes=_known(_op("execute_tool"), transfer, optional, attributes),
+        attributes=_known(transfer, optional, attributes),
         target=called,
         passed=context,
     )
@@ -291,7 +298,9 @@ def llm(model: str, /, *, provider: str | None = None, operation: str = "chat", 
     spec = SpanSpec(
         name=f"{verb} {called}",
         attributes=_known(
-            _op(verb), {names.GEN_AI_REQUEST_MODEL: called}, {names.GEN_AI_PROVIDER_NAME: provider}, attributes
+            {names.GEN_AI_OPERATION_NAME: verb, names.GEN_AI_REQUEST_MODEL: called},
+            {names.GEN_AI_PROVIDER_NAME: provider},
+            attributes,
         ),
     )
     return ModelCall(spec)
@@ -481,13 +490,12 @@ def _said_if_known(said: Any) -> Any:
     return said
 
 
-def _op(name: str) -> dict[str, Any]:
-    return {names.GEN_AI_OPERATION_NAME: name}
-
-
 def _known(*groups: More) -> dict[str, Any]:
-    said = (group for group in groups if isinstance(group, Mapping))
-    return {key: value for group in said for key, value in group.items() if value is not None}
+    known: dict[str, Any] = {}
+    for group in groups:
+        if isinstance(group, Mapping):
+            known.update({key: value for key, value in group.items() if value is not None})
+    return known
 
 
 def _entries(session: str | None, experiment: str | None, variant: str | None) -> dict[str, str]:

@@ -21,6 +21,7 @@ LIMITS = {  # the SDK's own 128 silently drops the oldest attributes of a long c
     "OTEL_SPAN_EVENT_COUNT_LIMIT": 1_000,
     "OTEL_SPAN_LINK_COUNT_LIMIT": 1_000,
 }
+_BY_EXPORTER = {"otlp_proto_grpc": "grpc", "otlp_proto_http": "http/protobuf"}
 _ALL_ATTRIBUTES = "OTEL_ATTRIBUTE_COUNT_LIMIT"  # said by the user, it rules over both attribute limits
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
@@ -62,7 +63,8 @@ def export_config(
     environ: Mapping[str, str] = os.environ,
 ) -> ExportConfig:
     """The settings as they hold for this process."""
-    spoken = protocol or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
+    exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    spoken = protocol or _BY_EXPORTER.get(exporter) or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
     signals: list[Signal] = ["traces", "logs"]
     endpoints = {
         signal: _endpoint(signal, endpoint, spoken, environ)

@@ -21,8 +21,10 @@ Attributes: TypeAlias = Mapping[str, Any]
 _NOT_ERRORS = (GeneratorExit, StopIteration, StopAsyncIteration)  # a consumer that stops early is not a failure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class SpanSpec:
+    """Nobody changes one; it is not frozen because it is made for every block, and freezing costs twice the rest."""
+
     name: str
     attributes: Attributes
     links: Sequence[Link] = ()
@@ -112,7 +114,7 @@ class _WithOutcome(Operation[SomeSpec]):
         self.set(names.MAS_ITERATION_STOP_REASON, reason)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class WorkflowSpec(SpanSpec):
     entries: Mapping[str, str]
 
@@ -127,7 +129,7 @@ class Workflow(_WithOutcome[WorkflowSpec]):
         return entered(outer, state, self._start(outer, state))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TaskSpec(SpanSpec):
     id: str | None = None
 
@@ -218,7 +220,7 @@ class Consensus(Operation[SpanSpec]):
             self.set(names.MAS_CONSENSUS_AGREEMENT, agreement)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class IterationSpec(SpanSpec):
     index: int | None  # None: counted, one loop per decorated function or object
     limit: int | None

@@ -33,7 +33,6 @@ class Outlet:
         self._exporter = exporter
         self._url = url
         self._away = False
-        self._closing = False
         self.lost = 0
 
     @property
@@ -59,10 +58,10 @@ class Outlet:
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return bool(self._exporter.force_flush(timeout_millis))
 
-    def close_fast_if_nobody_listens(self) -> None:
-        """Before the last flush: waiting for a far side that is not there would only delay the program's end."""
-        if not listens(self._url):
-            self._say(delivered=False, count=0)
+    def before_last_flush(self, waiting: int) -> None:
+        """Waiting for a far side that is not there would only delay the program's end."""
+        if waiting and not listens(self._url):
+            self._say(delivered=False, count=waiting)
             self.shutdown()
 
     def _say(self, *, delivered: bool, count: int) -> None:
@@ -91,7 +90,7 @@ class SpanBatches(BatchSpanProcessor):
         self._exit_ms = config.exit_ms
 
     def shutdown(self) -> None:
-        self.outlet.close_fast_if_nobody_listens()
+        self.outlet.before_last_flush(len(self._batch_processor._queue))
         self._batch_processor.shutdown(self._exit_ms)
 
 
@@ -109,7 +108,7 @@ class LogBatches(BatchLogRecordProcessor):
         self._exit_ms = config.exit_ms
 
     def shutdown(self) -> None:
-        self.outlet.close_fast_if_nobody_listens()
+        self.outlet.before_last_flush(len(self._batch_processor._queue))
         self._batch_processor.shutdown(self._exit_ms)
 
 
