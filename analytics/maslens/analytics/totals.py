@@ -129,10 +129,9 @@ def contributions(facts: FactFrames, *, unsettled: Collection[str] = (), final: 
     parent still to come, an inferred edge) would change, so it waits. final: sessions that came to rest.
     """
     waits = pl.col("session_id").is_in(list(unsettled))
-    runs = facts.agent_runs.filter(~waits | (pl.col("agent") != ""))
-    calls = facts.llm_calls.filter(~waits | (pl.col("agent") != ""))
-    tools = facts.tool_calls.filter(~waits | (pl.col("agent") != ""))
-    errors = facts.agent_errors.filter(~waits | (pl.col("agent") != ""))
+    told = ~waits | ~pl.col("agent").is_in(["", UNATTRIBUTED])
+    runs, calls = facts.agent_runs.filter(told), facts.llm_calls.filter(told)
+    tools, errors = facts.tool_calls.filter(told), facts.agent_errors.filter(told)
     edges = facts.handoffs.filter(~waits | pl.col("evidence").is_in(["explicit", "tool_name", "message"]))
     paired = _paired(edges, facts.agent_runs)
     led, unpaired = paired.filter(pl.col("_paired")), paired.filter(~pl.col("_paired"))
