@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from maslens.storage.config import StoreConfig
 from maslens.storage.errors import QueryError, StoreBusy, Unavailable, insert_failure
 from maslens.storage.ingest import FORMAT, INSERT_SETTINGS, columns, embedded_schema_settings, framed, inbox
 from maslens.storage.migrate import migrate
-from maslens.storage.params import setting, texts
+from maslens.storage.params import literal, setting, texts
 from maslens.storage.store import Params, Signal
 
 DATABASE = "maslens"  # Atomic: `default` is an overlay over the file system in the embedded engine
@@ -54,17 +56,13 @@ class ChdbStore:
 
     def insert_otlp(self, signal: Signal, body: bytes | Sequence[bytes], *, token: str) -> None:
         settings = {**embedded_schema_settings(signal), **INSERT_SETTINGS, "insert_deduplication_token": token}
-        self._insert(f"INSERT INTO {inbox(signal)} SETTINGS {_assignments(settings)}", FORMAT, framed(body))
+        self._insert(inbox(signal), FORMAT, framed(body), settings)
 
     def insert_arrow(self, table: str, data: pa.Table, *, token: str) -> None:
         if data.num_rows == 0:
             return
         settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
-        self._insert(
-            f"INSERT INTO {table} {columns(data)} SETTINGS {_assignments(settings)}",
-            "ArrowStream",
-            [stream_bytes(data)],
-        )
+        self._insert(f"{table} {columns(data)}", "ArrowStream", [stream_bytes(data)], settings)
 
     def query_raw(
         self, sql: str, *, fmt: str, params: Params | None = None, settings: Params | None = None, readonly: bool = True
@@ -82,14 +80,13 @@ class ChdbStore:
         self._keeper.close()
         owner.release(self.directory)
 
-    def _insert(self, sql: str, fmt: str, chunks: Sequence[bytes]) -> None:
-        with self._session() as handle:
+    def _insert(self, into: str, fmt: str, chunks: Sequence[bytes], settings: Params) -> None:
+        """Through a file that never touches a disk: chDB's own streaming insert reports success when a view fails."""
+        with self._session() as handle, _as_file(chunks, self.directory) as path:
+            sql = f"INSERT INTO {into} FROM INFILE {literal(path)} COMPRESSION 'none' SETTINGS {_assignments(settings)}"
             try:
-                with handle.send_insert(sql, fmt) as insert:
-                    for chunk in chunks:
-                        insert.append(chunk)
-                    insert.finish()
-            except (RuntimeError, _chdb_error()) as error:
+                _query(handle, f"{sql} FORMAT {fmt}", "Null")
+            except QueryError as error:
                 raise insert_failure(str(error)) from error
 
     @contextmanager
@@ -137,6 +134,21 @@ class ChdbStore:
     @property
     def _limits(self) -> dict[str, object]:
         return {"max_execution_time": self.config.query_seconds}
+
+
+@contextmanager
+def _as_file(chunks: Sequence[bytes], directory: Path) -> Iterator[str]:
+    """A path to read `chunks` from: memory where the system has such files, else a file beside the data."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("maslens-insert"), "wb") as file:
+            file.writelines(chunks)
+            file.flush()
+            yield f"/proc/self/fd/{file.fileno()}"
+        return
+    with tempfile.NamedTemporaryFile(dir=directory) as file:
+        file.writelines(chunks)
+        file.flush()
+        yield file.name
 
 
 def _query(handle: Any, sql: str, fmt: str, params: Params | None = None) -> bytes:
