@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,8 @@ from typing import Any
 import polars as pl
 import yaml
 from google.protobuf.internal.decoder import _DecodeVarint32
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from maslens.storage import Store
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +39,18 @@ def captures(folder: Path) -> list[Capture]:
         name = path.name.removesuffix(".truth.yaml")
         sent = folder / f"{name}.otlp.pb"
         if sent.is_file():
-            found.append(Capture(name, tuple(_messages(sent.read_bytes())), yaml.load(path.read_text(), yaml.CSafeLoader)))
+            truth = yaml.load(path.read_text(), yaml.CSafeLoader)
+            found.append(Capture(name, tuple(_messages(sent.read_bytes())), truth))
     return found
 
 
-def agent_spans(store: Store, chosen: list[Capture]) -> dict[str, pl.DataFrame]:
-    """Per capture its rows of `agent_spans`, sent through `store` as a sender would."""
-    traces: dict[str, str] = {}
-    for capture in chosen:
-        for place, body in enumerate(capture.bodies):
-            store.insert_otlp("traces", body, token=f"{capture.name}:{place}")
-        traces |= dict.fromkeys(capture.trace_ids(), capture.name)
+def agent_spans(store: Store, chosen: Sequence[Capture]) -> dict[str, pl.DataFrame]:
+    """Per capture its rows of `agent_spans`, sent through `store` as a sender would, all in one request."""
+    store.insert_otlp("traces", [body for capture in chosen for body in capture.bodies], token="captures")
+    owner = {trace: capture.name for capture in chosen for trace in capture.trace_ids()}
     rows = pl.DataFrame(store.arrow("SELECT * FROM agent_spans"))
-    mine = rows.with_columns(capture=pl.col("TraceId").cast(pl.String).replace_strict(traces, default=""))
-    parts = mine.partition_by("capture", as_dict=True, include_key=False)
+    of_capture = rows["TraceId"].cast(pl.String).replace_strict(owner, default="", return_dtype=pl.String)
+    parts = rows.with_columns(of_capture.alias("capture")).partition_by("capture", as_dict=True, include_key=False)
     return {capture.name: parts.get((capture.name,), rows.clear()) for capture in chosen}
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+Ints: TypeAlias = npt.NDArray[np.int64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +24,15 @@ class Forest:
     def of(spans: pl.DataFrame) -> Forest:
         """spans: `TraceId, SpanId, ParentSpanId`, one row a span."""
         rows = spans.select("TraceId", "SpanId").with_row_index("parent")
-        parent = (
-            spans.select("TraceId", pl.col("ParentSpanId").alias("SpanId"))
-            .join(rows, on=["TraceId", "SpanId"], how="left", maintain_order="left")["parent"]
-            .cast(pl.Int64).fill_null(-1).to_numpy()
-        )  # fmt: skip
-        return Forest.from_parents(np.asarray(parent, dtype=np.int64))
+        wanted = spans.select("TraceId", pl.col("ParentSpanId").alias("SpanId"))
+        found = wanted.join(rows, on=["TraceId", "SpanId"], how="left", maintain_order="left")["parent"]
+        return Forest.from_parents(found.cast(pl.Int64).fill_null(-1).to_numpy())
 
     @staticmethod
     def from_parents(parent: Ints) -> Forest:
         parent = parent.copy()
-        reaches = _jump(_with_sentinel(parent, parent))
-        ring = reaches != len(parent)
-        parent[ring] = -1
+        reached = _follow(_with_end(parent))
+        parent[reached != len(parent)] = -1
         return Forest(parent, _depth(parent))
 
     def __len__(self) -> int:
@@ -43,25 +40,26 @@ class Forest:
 
     def nearest(self, mask: Flags, *, own: bool = True) -> Ints:
         """For every span the row of its closest ancestor in `mask`, itself first if `own`; -1 when there is none."""
-        here = np.arange(len(self), dtype=np.int64)
-        found = _jump(_with_sentinel(np.where(mask, here, self.parent), self.parent))
+        end = len(self)
+        found = _follow(_with_end(np.where(mask, np.arange(end), self.parent)))
         if not own:
-            found = np.append(found, len(self))[np.where(self.parent < 0, len(self), self.parent)]
-        return np.where(found == len(self), -1, found)
+            found = np.append(found, end)[np.where(self.parent < 0, end, self.parent)]
+        return np.where(found == end, -1, found)
 
     def below(self, mask: Flags) -> Flags:
         """Which spans have a span of `mask` strictly below them."""
-        return self.count_below(mask) > 0
+        below: Flags = self.latest_below(mask.astype(np.int64)) > 0
+        return below
 
-    def count_below(self, mask: Flags) -> Ints:
-        """How many spans of `mask` are strictly below each span."""
-        total = mask.astype(np.int64)
+    def latest_below(self, when: Ints) -> Ints:
+        """The largest `when` strictly below each span, 0 for none."""
+        latest = np.zeros(len(self), dtype=np.int64)
         if len(self):
             order = np.argsort(self.depth, kind="stable")
             levels = np.split(order, np.flatnonzero(np.diff(self.depth[order])) + 1)
             for level in reversed(levels[1:]):
-                np.add.at(total, self.parent[level], total[level])
-        return total - mask
+                np.maximum.at(latest, self.parent[level], np.maximum(latest[level], when[level]))
+        return latest
 
     def path(self, row: int) -> list[int]:
         """The rows from the root down to `row`."""
@@ -71,13 +69,15 @@ class Forest:
         return path[::-1]
 
 
-def _with_sentinel(target: Ints, parent: Ints) -> Ints:
-    return np.append(np.where(target < 0, len(parent), target), len(parent))
+def _with_end(target: Ints) -> Ints:
+    """`target` with one more element that everything without a target leads to, and that leads to itself."""
+    end = len(target)
+    return np.append(np.where(target < 0, end, target), end)
 
 
-def _jump(target: Ints) -> Ints:
-    """Follow `target` until it stands still, doubling the stride; rings keep moving and are left where they are."""
-    for _ in range(max(1, len(target)).bit_length() + 1):
+def _follow(target: Ints) -> Ints:
+    """Follow `target` until it stands still, doubling the stride; who goes round in a ring never arrives."""
+    for _ in range(len(target).bit_length() + 1):
         further = target[target]
         if np.array_equal(further, target):
             break
@@ -86,10 +86,9 @@ def _jump(target: Ints) -> Ints:
 
 
 def _depth(parent: Ints) -> Ints:
-    size = len(parent)
-    jump = np.append(np.where(parent < 0, size, parent), size)
+    jump = _with_end(parent)
     depth = np.append((parent >= 0).astype(np.int64), 0)
-    while (jump[:-1] != size).any():
+    while (jump != len(parent)).any():
         depth = depth + depth[jump]
         jump = jump[jump]
     return depth[:-1]

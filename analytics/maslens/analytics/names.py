@@ -5,28 +5,25 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# What frameworks and instrumentations write where an agent's name belongs (graph internals, defaults, sentinels).
+from maslens.semconv.dialects.dialect_table import TABLE
+
+# What is written where an agent's name belongs: the dialects' list, and the insides of graphs and frameworks.
+_INTERNALS: Final = """
+agents tool none null end call_agent call_llm should_continue route_to_active_agent runnablesequence runnablelambda
+prompt chain workflow turn task invoke_agent agent_run graph swarm agent_executor pre_model_hook post_model_hook
+channelwrite generate_structured_response finalize call_llm_native_tools call_llm_and_parse execute_tool_action
+execute_native_tool initialize_reasoning force_final_answer route_by_answer_type increment_and_continue
+increment_native_and_continue continue_iteration continue_iteration_native agent_finished recover_from_parser_error
+recover_from_context_length check_max_iterations
+"""
 NOT_AGENTS: Final = frozenset(
-    """
-    openai agent|agentrunner.run|langgraph|model|agent|agents|tools|tool|strands_agent|unknown|unnamed|none|null|default
-    __start__|__end__|start|end|call_model|call_agent|call_llm|should_continue|route_to_active_agent|runnablesequence
-    runnablelambda|prompt|chain|workflow|turn|task|invoke_agent|agent_run|agent run|graph|swarm|agent_executor|pre_model_hook
-    post_model_hook|channelwrite|generate_structured_response|finalize|call_llm_native_tools|call_llm_and_parse
-    execute_tool_action|execute_native_tool|initialize_reasoning|force_final_answer|route_by_answer_type
-    increment_and_continue|increment_native_and_continue|continue_iteration|continue_iteration_native|agent_finished
-    recover_from_parser_error|recover_from_context_length|check_max_iterations
-    """.replace("\n", "|")
-    .replace("    ", "")
-    .strip("|")
-    .split("|")
-) - {""}
+    {"agentrunner.run", *_INTERNALS.split(), *(name.lower() for name in TABLE.agent_name_deny)}
+)
 
 # Names that stand for whoever is outside: never agents of their own in the list of handoffs.
-PEOPLE: Final = frozenset({"user", "human", "user_proxy", "human_input", "humaninput", "end_user", "customer_user"})
+PEOPLE: Final = frozenset({"user", "human", "user_proxy", "human_input", "end_user"})
 
-_PREFIX = re.compile(
-    r"^(?:invoke_agent|execute_task|create_agent|agent_run|agent run|agent)[ :]+\[?(?=\S)", re.IGNORECASE
-)
+_PREFIX = re.compile(r"^(?:invoke_agent|execute_task|create_agent|agent[_ ]run)[ :]+\[?(?=\S)", re.IGNORECASE)
 _SUFFIX = re.compile(
     r"(?:\.(?:agent|a?run|run_stream|a?invoke|a?kickoff|workflow|task|forward|__call__|_execute_core|execute_task"
     r"|on_messages(?:_stream)?)|\])$"
@@ -36,7 +33,7 @@ _INSTANCE = re.compile(
     r"|(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{8,}))+$",
     re.IGNORECASE,
 )
-_ALIASES: Final = {"crew manager": "manager"}  # CrewAI's own default role for the manager of a hierarchical crew
+_ALIASES: Final = {"crew manager": "manager"}  # CrewAI's own role for the manager of a hierarchical crew
 
 
 def clean(name: str) -> str:
@@ -48,7 +45,7 @@ def clean(name: str) -> str:
 
 
 def node_name(node: str) -> str:
-    """The agent a graph node stands for: `billing_node` is `billing`."""
+    """The agent a graph node stands for: `billing_node:4f2c…` is `billing`."""
     return clean(re.sub(r"(?<=.)[_\- ]node$", "", node.split(":", 1)[0], flags=re.IGNORECASE))
 
 
@@ -57,10 +54,17 @@ def key(name: str) -> str:
     return re.sub(r"[\s\-_]+", "_", name.strip()).lower()
 
 
-def manager_name(cls: str) -> str:
+def tool(name: str) -> str:
+    """A tool as its author called it: `Delegate work to coworker` is `delegate_work_to_coworker`."""
+    name = re.sub(r"\.(?:run|tool|__call__|a?call)$", "", name)
+    return re.sub(r"\s+", "_", name.strip()).lower() if " " in name.strip() else name
+
+
+def moderator(cls: str) -> str:
     """AutoGen's class of the agent that moderates a group chat: `SelectorGroupChatManager` is `selector`."""
-    short = re.sub(r"(?:GroupChat)?(?:Manager|Orchestrator)$", "", cls)
-    return "orchestrator" if cls.endswith("Orchestrator") else short.lower()
+    if cls.endswith("Orchestrator"):
+        return "orchestrator"
+    return clean(re.sub(r"(?:GroupChat)?Manager$", "", cls).lower())
 
 
 _CALLED = tuple(

@@ -14,15 +14,14 @@ from maslens.semconv.dialects.model import TransferTool
 
 from . import names
 
-# A transfer tool called in a model's answer, target in its name: `transfer_to_billing`, however the answer is written.
+# A transfer tool called in a model's answer, however the answer is written.
 IN_ANSWER: Final = r"\b(?:Handoff-)?(?:transfer(?:_back)?_to|handoff_to)_[A-Za-z0-9_\-]+"
 
 
 def argument(arguments: str, name: str) -> str:
     """The text given for `name` in arguments written as JSON (nested or escaped too) or as a Python repr."""
-    found = re.search(
-        rf"""\\*['"]?\b{re.escape(name)}\b\\*['"]?\s*[:=]\s*\\*['"]((?:[^'"\\]|\\(?!['"]))+)""", arguments
-    )
+    quoted = r"""\\*['"]((?:[^'"\\]|\\(?!['"]))+)"""
+    found = re.search(rf"""\\*['"]?\b{re.escape(name)}\b\\*['"]?\s*[:=]\s*{quoted}""", arguments)
     return found.group(1).strip() if found else ""
 
 
@@ -35,15 +34,15 @@ class TransferTools:
     def named(self, tool: str, framework: str = "") -> TransferTool | None:
         return _lookup(self.table, tool, framework)
 
-    def returning(self, tools: Iterable[str]) -> list[str]:
+    def delegating(self, tools: Iterable[str]) -> list[str]:
         """Those of `tools` that delegate and get the answer back, naming the delegate in an argument."""
-        return [tool for tool in set(tools) if any(
-            row.mode == "return_to_caller" and row.target_argument and re.search(row.pattern, tool) for row in self.table)]  # fmt: skip
+        delegations = [row for row in self.table if row.mode == "return_to_caller" and row.target_argument]
+        return [tool for tool in tools if any(re.search(row.pattern, tool) for row in delegations)]
 
     def in_name(self, tool: str) -> bool:
         """The tool's name holds its target, so the tool is nothing but the handoff."""
         row = self.named(tool)
-        return row is not None and "(?P<target>" in row.pattern
+        return row is not None and not row.target_argument
 
     def target(self, tool: str, arguments: str, framework: str = "") -> str:
         row = self.named(tool, framework)
@@ -57,19 +56,19 @@ class TransferTools:
 
 @lru_cache(maxsize=4096)
 def _lookup(table: tuple[TransferTool, ...], tool: str, framework: str) -> TransferTool | None:
-    found = [row for row in table if re.search(row.pattern, tool) and (not row.framework or row.framework == framework)]
-    return min(
-        found, key=lambda row: not row.target_argument, default=None
-    )  # `transfer_to_agent` hands over to its argument
+    found = [row for row in table if re.search(row.pattern, tool) and row.framework in ("", framework)]
+    return min(found, key=lambda row: not row.target_argument, default=None)  # `transfer_to_agent` has an argument
 
 
 TOOLS: Final = TransferTools(TABLE.transfer_tools)
 
 
 def answered_transfers(answers: pl.Series) -> list[list[str]]:
-    """Per model answer the targets its tool calls hand over to."""
+    """Per model answer the targets that its tool calls hand over to."""
     found = answers.str.extract_all(IN_ANSWER).to_list()
-    return [
-        list(dict.fromkeys(filter(None, (names.clean(TOOLS.target(tool, answer)) for tool in tools)))) if tools else []
-        for tools, answer in zip(found, answers, strict=True)
-    ]
+    return [_targets(tools, answer) if tools else [] for tools, answer in zip(found, answers, strict=True)]
+
+
+def _targets(tools: list[str], answer: str) -> list[str]:
+    cleaned = (names.clean(TOOLS.target(tool, answer)) for tool in tools)
+    return list(dict.fromkeys(name for name in cleaned if name))
