@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from maslens.cli.faults import BadInput
 from maslens.cli.settings import Settings, briefs, load
+from maslens.collector_processor.access import Tokens
 
 
 def write(path: Path, text: str) -> Path:
@@ -86,11 +87,20 @@ def test_loopback_needs_nothing(host: str) -> None:
     assert load({"host": host}, environ={}).host == host
 
 
-def test_a_token_is_read_from_the_first_line_of_a_file(tmp_path: Path) -> None:
-    path = write(tmp_path / "token", "  s3cret \nnot this\n")
-    assert load({"token_file": path}, environ={}).bearer_token() == "s3cret"
-    with pytest.raises(BadInput, match="has no token in its first line"):
+def test_the_first_token_of_a_file_is_the_one_we_show(tmp_path: Path) -> None:
+    path = write(tmp_path / "token", "# ours\n a-token-of-sixteen scopes=admin # the first\nanother-of-sixteen\n")
+    settings = load({"token_file": path}, environ={})
+    assert settings.bearer_token() == "a-token-of-sixteen"
+    assert Tokens.parse(settings.tokens_text(), source="test").grant("Bearer another-of-sixteen", "ingest")
+    with pytest.raises(BadInput, match="has no token in it"):
         load({"token_file": write(tmp_path / "empty", "\n")}, environ={}).bearer_token()
+
+
+def test_the_token_of_the_environment_is_for_everything() -> None:
+    settings = load(environ={"MASLENS_TOKEN": "a-token-of-sixteen"})
+    tokens = Tokens.parse(settings.tokens_text(), source="test")
+    assert tokens.grant(f"Bearer {settings.bearer_token()}", "read").name == "MASLENS_TOKEN"
+    assert load(environ={}).bearer_token() is None
 
 
 def test_the_journal_lives_in_the_data_directory_unless_said_otherwise(tmp_path: Path) -> None:

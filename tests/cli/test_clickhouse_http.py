@@ -13,7 +13,10 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from maslens.cli.access import Guarded
 from maslens.cli.clickhouse_http import clickhouse_app
 from maslens.cli.servers import HttpServer, bind
+from maslens.collector_processor.access import Tokens
 from maslens.storage import Store, open_store
+
+TOKEN = "a-token-of-sixteen"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture(scope="module")
 def port(store: Store) -> Iterator[int]:
     server = HttpServer(
-        Guarded(clickhouse_app(store), token=None, host="127.0.0.1"), bind("127.0.0.1", 0, flag="-"), name="test"
+        Guarded(clickhouse_app(store), tokens=Tokens(), host="127.0.0.1"), bind("127.0.0.1", 0, flag="-"), name="test"
     )
     server.start()
     yield server.port
@@ -157,7 +160,9 @@ def test_a_page_from_elsewhere_cannot_ask(http: httpx.Client) -> None:
 
 def test_with_a_token_it_is_asked_for_in_any_of_the_ways_clients_have(store: Store) -> None:
     server = HttpServer(
-        Guarded(clickhouse_app(store), token="s3cret", host="0.0.0.0"), bind("127.0.0.1", 0, flag="-"), name="test"
+        Guarded(clickhouse_app(store), tokens=Tokens.parse(f"{TOKEN} scopes=read", source="test"), host="0.0.0.0"),
+        bind("127.0.0.1", 0, flag="-"),
+        name="test",
     )
     server.start()
     try:
@@ -165,12 +170,12 @@ def test_with_a_token_it_is_asked_for_in_any_of_the_ways_clients_have(store: Sto
         assert httpx.get(url, params=query).status_code == 401
         assert httpx.get(url, params=query, headers={"Authorization": "Bearer wrong"}).status_code == 401
         assert httpx.get(url, params=query, headers={"Authorization": "Basic !!"}).status_code == 401
-        assert httpx.get(url, params=query, headers={"Authorization": "Bearer s3cret"}).text == "1\n"
-        assert httpx.get(url, params=query, auth=("anybody", "s3cret")).text == "1\n"
-        assert httpx.get(url, params=query, headers={"X-ClickHouse-Key": "s3cret"}).text == "1\n"
-        assert httpx.get(url, params={**query, "password": "s3cret"}).text == "1\n"
+        assert httpx.get(url, params=query, headers={"Authorization": f"Bearer {TOKEN}"}).text == "1\n"
+        assert httpx.get(url, params=query, auth=("anybody", TOKEN)).text == "1\n"
+        assert httpx.get(url, params=query, headers={"X-ClickHouse-Key": TOKEN}).text == "1\n"
+        assert httpx.get(url, params={**query, "password": TOKEN}).text == "1\n"
         assert httpx.get(url + "ping").text == "Ok.\n"
-        client = clickhouse_connect.get_client(host="127.0.0.1", port=server.port, password="s3cret")
+        client = clickhouse_connect.get_client(host="127.0.0.1", port=server.port, password=TOKEN)
         assert client.command("SELECT 2") == 2
         client.close()
     finally:

@@ -2,60 +2,64 @@
 
 from __future__ import annotations
 
-import hmac
 from base64 import b64decode
 from binascii import Error
 from ipaddress import ip_address
 
-from maslens.cli.settings import is_loopback
+from maslens.collector_processor.access import Tokens, is_loopback
+from maslens.collector_processor.errors import Forbidden, Unauthenticated
 from starlette.datastructures import Headers, QueryParams
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 OPEN_PATHS = ("/healthz", "/readyz", "/ping")  # they say nothing but that somebody is here
+TAKING_PATHS = ("/api/v1/feedback",)  # they write
 
 
 class Guarded:
-    """`app` behind a token. Without one, only for requests that name this machine.
+    """`app` behind tokens. Without any, only for requests that name this machine.
 
     A page in a browser can reach 127.0.0.1 under a name of its own (DNS rebinding); its requests carry that name.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str | None, host: str) -> None:
+    def __init__(self, app: ASGIApp, *, tokens: Tokens, host: str) -> None:
         self._app = app
-        self._token = token.encode() if token else None
-        self._only_local = token is None and is_loopback(host)
+        self._tokens = tokens
+        self._only_local = not tokens and is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket") and scope["path"] not in OPEN_PATHS:
-            headers = Headers(scope=scope)
-            if self._token is not None and not _carries(headers, scope, self._token):
-                refusal = PlainTextResponse(
-                    "a token is needed: Authorization: Bearer …\n",
-                    status_code=401,
-                    headers={"WWW-Authenticate": 'Bearer realm="maslens"'},
-                )
-                await refusal(scope, receive, send)
-                return
-            if self._only_local and not _names_this_machine(headers.get("host", "")):
-                refusal = PlainTextResponse("this address is answered only as localhost\n", status_code=421)
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        refusal = self._refusal(scope) if scope["type"] in ("http", "websocket") else None
+        await (refusal or self._app)(scope, receive, send)
 
-
-def _carries(headers: Headers, scope: Scope, token: bytes) -> bool:
-    """The token as a bearer, as ClickHouse's key header or password, or as the password of basic authentication."""
-    kind, _, value = headers.get("authorization", "").partition(" ")
-    given = headers.get("x-clickhouse-key") or QueryParams(scope.get("query_string", b"")).get("password", "")
-    if kind.lower() == "bearer":
-        given = value.strip()
-    elif kind.lower() == "basic":
+    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+        if scope["path"] in OPEN_PATHS:
+            return None
+        headers = Headers(scope=scope)
+        if self._only_local and not _names_this_machine(headers.get("host", "")):
+            return PlainTextResponse("this address is answered only as localhost\n", status_code=421)
         try:
-            given = b64decode(value, validate=True).decode().partition(":")[2]
+            self._tokens.grant(_bearer(headers, scope), "ingest" if scope["path"] in TAKING_PATHS else "read")
+        except Unauthenticated as reason:
+            challenge = {"WWW-Authenticate": 'Bearer realm="maslens", Basic realm="maslens"'}
+            return PlainTextResponse(f"{reason}\n", status_code=401, headers=challenge)
+        except Forbidden as reason:
+            return PlainTextResponse(f"{reason}\n", status_code=403)
+        return None
+
+
+def _bearer(headers: Headers, scope: Scope) -> str:
+    """The token as `Bearer …`, however it came: so, as ClickHouse's key header or password, or from a browser."""
+    given = headers.get("authorization", "")
+    kind, _, value = given.partition(" ")
+    if kind.lower() == "basic":
+        try:
+            return f"Bearer {b64decode(value, validate=True).decode().partition(':')[2]}"
         except (Error, UnicodeDecodeError):
-            given = ""
-    return hmac.compare_digest(given.encode(), token)
+            return ""
+    if given:
+        return given
+    key = headers.get("x-clickhouse-key") or QueryParams(scope.get("query_string", b"")).get("password", "")
+    return f"Bearer {key}" if key else ""
 
 
 def _names_this_machine(host: str) -> bool:

@@ -44,6 +44,16 @@ Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="befo
 Limit = Annotated[
     int | None, typer.Option("--limit", min=0, metavar="N", help="rows at most; 0 is all (table: 50, others: all)")
 ]
+
+
+def _port(name: str) -> Any:
+    return typer.Option(f"--{name.replace('_', '-')}", metavar="PORT", help=settings_.briefs()[name])
+
+
+OtlpGrpcPort = Annotated[int | None, _port("otlp_grpc_port")]
+OtlpHttpPort = Annotated[int | None, _port("otlp_http_port")]
+PagePort = Annotated[int | None, _port("page_port")]
+ClickHousePort = Annotated[int | None, _port("clickhouse_port")]
 Form = Annotated[Format, typer.Option("--format", help="JSON is one array of flat objects with the columns as keys")]
 
 
@@ -118,6 +128,30 @@ def query(
 
     settings = _settings(config, data=data, store=store, token_file=token_file)
     reads.show_query(sys.stdin.read() if sql == "-" else sql, settings, url=url, form=form)
+
+
+@app.command(rich_help_panel=_RUN)
+def demo(
+    sessions: Annotated[int, typer.Option("--sessions", min=1, metavar="N", help="cases the help desk handles")] = 300,
+    once: Annotated[bool, typer.Option("--once", help="end after the tables")] = False,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="the same seed makes the same cases")] = 7,
+    data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="keep the data there")] = None,
+    otlp_grpc_port: OtlpGrpcPort = None,
+    otlp_http_port: OtlpHttpPort = None,
+    page_port: PagePort = None,
+    clickhouse_port: ClickHousePort = None,
+) -> None:
+    """A help desk of agents with a scripted model, traced end to end: starts everything, shows the tables, serves."""
+    from maslens.cli.demo.show import DemoOptions, show
+
+    settings = _settings(
+        None,
+        otlp_grpc_port=otlp_grpc_port,
+        otlp_http_port=otlp_http_port,
+        page_port=page_port,
+        clickhouse_port=clickhouse_port,
+    )
+    show(settings, DemoOptions(sessions=sessions, seed=seed, once=once, data=data))
 
 
 @app.command(rich_help_panel=_DATA)

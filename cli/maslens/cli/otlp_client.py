@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from google.protobuf.message import DecodeError
 from maslens.cli.faults import BadInput, NotThere
-from maslens.cli.otlp_files import Signal
+from maslens.collector_processor.signals import Signal
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 

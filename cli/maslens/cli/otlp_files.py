@@ -7,22 +7,22 @@ import io
 import json
 import lzma
 import zlib
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import DecodeError, Message
 from maslens.cli.faults import BadInput
+from maslens.collector_processor.errors import Malformed
+from maslens.collector_processor.otlp_json import request_from_json
+from maslens.collector_processor.signals import Signal
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-Signal = Literal["traces", "logs"]
 Form = Literal["protobuf", "delimited", "json"]
 
 EXPECTED = (
@@ -225,38 +225,20 @@ def _json_texts(body: bytes) -> Iterator[Any]:
 
 
 def _json_element(element: Any) -> Iterator[Request]:
+    """A request, or two where one object holds both signals."""
     known = False
-    for signal, (_, key, snake) in _SIGNALS.items():
-        if not isinstance(element, dict) or not (key in element or snake in element):
+    for signal, (kind, key) in _SIGNALS.items():
+        if not isinstance(element, dict) or key not in element:
             continue
         known = True
-        message = _from_json(signal, {key: element.get(key, element.get(snake))})
-        yield Request(signal=signal, body=message.SerializeToString(), items=_count(message))
+        try:
+            body = request_from_json(signal, json.dumps({key: element[key]}).encode())
+        except Malformed as reason:
+            raise _NotOtlp(f"has JSON that is no OTLP request ({' '.join(str(reason).split())[:200]})") from None
+        yield Request(signal=signal, body=body, items=_count(kind.FromString(body)))
     if not known:
         metrics = isinstance(element, dict) and "resourceMetrics" in element
         raise _NotOtlp("holds OTLP metrics" if metrics else "has JSON with neither resourceSpans nor resourceLogs")
-
-
-def _from_json(signal: Signal, element: dict[str, Any]) -> Message:
-    try:
-        return ParseDict(_base64_ids(element), _SIGNALS[signal][0](), ignore_unknown_fields=True)
-    except (ParseError, ValueError, TypeError, AttributeError) as reason:
-        raise _NotOtlp(f"has JSON that is no OTLP request ({' '.join(str(reason).split())[:200]})") from None
-
-
-def _base64_ids(value: Any) -> Any:
-    """OTLP/JSON writes ids in hex where protobuf's own JSON wants base64."""
-    if isinstance(value, list):
-        return [_base64_ids(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: b64encode(bytes.fromhex(item)).decode() if key in _IDS and isinstance(item, str) else _base64_ids(item)
-        for key, item in value.items()
-    }
-
-
-_IDS = frozenset({"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +307,7 @@ def _is_credible(item: Any) -> bool:
     return bool(item.time_unix_nano or item.observed_time_unix_nano or item.event_name)
 
 
-_SIGNALS: dict[Signal, tuple[type[Message], str, str]] = {
-    "traces": (ExportTraceServiceRequest, "resourceSpans", "resource_spans"),
-    "logs": (ExportLogsServiceRequest, "resourceLogs", "resource_logs"),
+_SIGNALS: dict[Signal, tuple[type[Message], str]] = {
+    "traces": (ExportTraceServiceRequest, "resourceSpans"),
+    "logs": (ExportLogsServiceRequest, "resourceLogs"),
 }

@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -22,6 +21,9 @@ from maslens.cli.progress import bar, spinner
 from maslens.cli.settings import Settings
 from maslens.cli.sources import Owner, in_worker, open_own
 from maslens.cli.text import safe
+from maslens.collector_processor.answers import rejection_message
+from maslens.collector_processor.inspection import Window
+from maslens.collector_processor.intake import prepare
 from maslens.storage import Store
 
 TOGETHER_BYTES = 1 << 20  # small requests travel together: joined end to end they are one request
@@ -181,11 +183,13 @@ class _Local:
         self._parts = parts
 
     def send(self, requests: Sequence[Request]) -> Reply:
-        body = b"".join(request.body for request in requests)
-        items = sum(request.items for request in requests)
-        done: Future[int] = self._parts.journal.append(requests[0].signal, body, items=items)
-        in_worker(done.result)
-        return Reply()
+        signal, body = requests[0].signal, b"".join(request.body for request in requests)
+        ready = prepare(signal, body, now_ns=time.time_ns(), window=Window())
+        if ready.items:
+            in_worker(self._parts.journal.append(signal, ready.body, items=ready.items).result)
+        rejected = sum(ready.rejected.values())
+        reason = rejection_message(signal, ready.rejected, total=ready.items + rejected) if rejected else ""
+        return Reply(rejected=rejected, reason=reason)
 
     def finish(self) -> None:
         with spinner("loading"):

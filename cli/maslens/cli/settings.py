@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 from urllib.parse import urlsplit
@@ -38,10 +37,12 @@ class Settings:
     page_port: Annotated[int, "page, REST, GraphQL and /metrics; 0 takes a free port"] = 8088
     clickhouse_port: Annotated[int, "read-only ClickHouse HTTP interface; 0 takes a free port"] = 8123
     insecure: Annotated[bool, "listen on another address than loopback with neither token nor TLS"] = False
-    token_file: Annotated[Path | None, "file whose first line is the bearer token asked of every client"] = None
-    token: Annotated[str | None, "the bearer token itself; only as MASLENS_TOKEN, so that no process list shows it"] = (
-        None
-    )
+    token_file: Annotated[
+        Path | None, "bearer tokens, one a line: `TOKEN [name=NAME] [scopes=ingest,read,admin] [rate=10M]`"
+    ] = None
+    token: Annotated[
+        str | None, "a bearer token for everything; only as MASLENS_TOKEN, so that no process list shows it"
+    ] = None
     tls_cert: Annotated[Path | None, "PEM certificate chain; needs `tls_key`"] = None
     tls_key: Annotated[Path | None, "PEM private key of `tls_cert`"] = None
     tls_client_ca: Annotated[Path | None, "PEM authorities whose clients are let in (mutual TLS); needs `tls_cert`"] = (
@@ -96,16 +97,21 @@ class Settings:
             return self.journal_dir
         return self.data_dir / "journal" if self.data_dir is not None else Path("maslens-journal")
 
-    def bearer_token(self) -> str | None:
-        """The token asked of clients, from the environment or from `token_file`."""
+    def tokens_text(self) -> str:
+        """The tokens asked of clients, as `collector_processor` reads them; empty if none are."""
         if self.token is not None:
-            return self.token.strip()
-        if self.token_file is None:
-            return None
-        token = self.token_file.read_text(encoding="utf-8").partition("\n")[0].strip()
-        if not token:
-            raise SettingError("token_file", f"has no token in its first line: {self.token_file}")
-        return token
+            return self.token if " " in self.token.strip() else f"{self.token.strip()} name=MASLENS_TOKEN scopes=admin"
+        return self.token_file.read_text(encoding="utf-8") if self.token_file is not None else ""
+
+    def bearer_token(self) -> str | None:
+        """The token we show ourselves: the first of those we know."""
+        for line in self.tokens_text().replace(";", "\n").splitlines():
+            words = line.split("#", 1)[0].split()
+            if words:
+                return words[0]
+        if self.token_file is not None:
+            raise SettingError("token_file", f"has no token in it: {self.token_file}")
+        return None
 
 
 class SettingError(BadInput):
@@ -225,6 +231,8 @@ def _check_store(store: str) -> None:
 
 def _check_exposure(settings: Settings) -> None:
     """Refuse to be open to a network by accident."""
+    from maslens.collector_processor.access import is_loopback
+
     if is_loopback(settings.host) or settings.insecure:
         return
     if settings.token is None and settings.token_file is None and settings.tls_client_ca is None:
@@ -233,10 +241,3 @@ def _check_exposure(settings: Settings) -> None:
             f"is {settings.host}, which others can reach: set a token (token_file or MASLENS_TOKEN) or "
             "tls_client_ca, or say `--insecure`",
         )
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from maslens.cli.demo import clock
 from maslens.cli.demo.script import BIG, READING, SMALL, WRITING, CarrierTimeout, Case, think, use
-from maslens.instrumentation import agent, feedback, handoff, iteration, workflow
+from maslens.instrumentation import Agent, agent, feedback, handoff, iteration, workflow
 
 
 async def handle(case: Case) -> None:
@@ -107,26 +107,29 @@ async def shipping(case: Case) -> None:
 
 async def research(case: Case) -> None:
     """Two researchers at once, and one who brings together what they found."""
-    await clock.together(asked(case, "web_researcher", "web_search"), asked(case, "docs_researcher", "search_docs"))
+    branches = await clock.together(
+        asked(case, "web_researcher", "web_search"), asked(case, "docs_researcher", "search_docs")
+    )
     with (
         handoff("synthesizer", mode="return_to_caller", context=case.messages) as joined,
-        agent("synthesizer", role="worker", context=case.messages),
+        agent("synthesizer", role="worker", context=case.messages, joins=branches),
     ):
         think(case, READING, writes=140)
         case.say("assistant", "Findings: " + "fact " * 40)
     joined.outcome("completed")
 
 
-async def asked(case: Case, name: str, by: str) -> None:
+async def asked(case: Case, name: str, by: str) -> Agent:
     with handoff(name, mode="return_to_caller", context=case.messages[0]):
-        await researcher(case, name, by)
+        return await researcher(case, name, by)
 
 
-async def researcher(case: Case, name: str, by: str) -> None:
-    with agent(name, role="worker", context=case.messages[0]):
+async def researcher(case: Case, name: str, by: str) -> Agent:
+    with agent(name, role="worker", context=case.messages[0]) as run:
         for _ in range(case.luck.randrange(1, 4)):
             think(case, READING, writes=60, knows=700)
             use(case, by, takes=0.9)
+    return run
 
 
 async def write_answer(case: Case) -> None:
