@@ -104,6 +104,16 @@ def current(context: Context) -> State:
     return _read(cast("Mapping[str, object]", carried), cast(State, state or NOTHING))
 
 
+def changed_since(context: Context) -> bool:
+    """Whether somebody else has set who acts in baggage since our own state was made."""
+    carried = context.get(BAGGAGE)
+    state = context.get(STATE)
+    before = state.baggage if type(state) is State else _EMPTY
+    return (
+        carried is not None and carried is not before and names.GEN_AI_AGENT_NAME in cast("dict[str, object]", carried)
+    )
+
+
 def _read(carried: Mapping[str, object], before: State) -> State:
     stamp: Stamp = {key: str(carried[key])[:_LONGEST] for key in STAMPED if key in carried}
     stamp.update((key, before.stamp[key]) for key in _LOCAL if key in before.stamp)

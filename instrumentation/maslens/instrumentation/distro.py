@@ -41,9 +41,10 @@ class MaslensConfigurator:
     def configure(self, **kwargs: Any) -> None:
         if not _only_otlp(os.environ):
             try:
-                from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+                from opentelemetry.sdk import _configuration
 
-                _OTelSDKConfigurator().configure(**kwargs)
+                sdk: Any = _configuration._OTelSDKConfigurator
+                sdk().configure(**kwargs)
             except Exception as mistake:
                 swallowed("configurator", mistake)
         version = kwargs.get("auto_instrumentation_version")

@@ -11,11 +11,13 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import ContextVar, Token
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from maslens.instrumentation.guard import swallowed
 from opentelemetry.context import Context, attach, detach, get_current
-from typing_extensions import Self
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 F = TypeVar("F", bound=Callable[..., Any])
 Spec = TypeVar("Spec")

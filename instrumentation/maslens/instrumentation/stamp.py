@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maslens.instrumentation.carried import Stamp, current
+from maslens.instrumentation.carried import SPAN, Stamp, changed_since, current
 from maslens.instrumentation.guard import swallowed
 from maslens.instrumentation.runtime import SCOPE
 from maslens.semconv import attributes as names
@@ -22,9 +22,10 @@ class StampProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         try:
-            state = current(get_current() if parent_context is None else parent_context)
-            if state.stamp:
-                _stamp(span, state.stamp)
+            context = get_current() if parent_context is None else parent_context
+            stamp = {**current(context).stamp, **_nearer_agent(context)}
+            if stamp:
+                _stamp(span, stamp)
         except Exception as mistake:
             swallowed("stamp", mistake)
 
@@ -36,6 +37,23 @@ class StampProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - nothing waits here
         return True
+
+
+def _nearer_agent(context: Context) -> Stamp:
+    """The agent whose span, by another library, stands between ours (if any) and the span being started."""
+    parent = context.get(SPAN)
+    if not isinstance(parent, ReadableSpan):
+        return {}
+    scope = parent.instrumentation_scope
+    said = parent.attributes or {}
+    name = said.get(names.GEN_AI_AGENT_NAME)
+    if name is None or (scope is not None and scope.name == SCOPE) or changed_since(context):
+        return {}
+    nearer = {names.GEN_AI_AGENT_NAME: name}
+    for key in (names.MAS_AGENT_INSTANCE_ID, names.GEN_AI_CONVERSATION_ID):
+        if key in said:
+            nearer[key] = said[key]
+    return nearer
 
 
 def _stamp(span: Span, stamp: Stamp) -> None:
