@@ -1,0 +1,133 @@
+"""OTLP over gRPC: the bytes pass through as they are; health and reflection beside them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from maslens.collector_processor.access import RateLimiter, TlsConfig, Tokens
+from maslens.collector_processor.answers import UNIMPLEMENTED, Failure, failure, success
+from maslens.collector_processor.errors import ConfigError, Refused
+from maslens.collector_processor.intake import Intake
+from maslens.collector_processor.signals import Signal
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+_TRACES: Final = trace_service_pb2.DESCRIPTOR.services_by_name["TraceService"].full_name
+_LOGS: Final = logs_service_pb2.DESCRIPTOR.services_by_name["LogsService"].full_name
+_METHODS: Final[Mapping[str, Signal]] = {f"/{_TRACES}/Export": "traces", f"/{_LOGS}/Export": "logs"}
+_NOT_TAKEN: Final = {
+    "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export": (
+        "metrics are not stored here, only traces and logs: send them to Prometheus"
+    ),
+    "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export": (
+        "profiles are not stored here, only traces and logs"
+    ),
+}
+_CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class GrpcReceiver:
+    """One server on one address. All of it runs in one event loop."""
+
+    def __init__(
+        self, *, intake: Intake, tokens: Tokens, rates: RateLimiter, max_body_bytes: int, max_streams: int = 128
+    ) -> None:
+        self._intake = intake
+        self._tokens = tokens
+        self._rates = rates
+        self._options = [
+            ("grpc.max_receive_message_length", max_body_bytes),  # holds after decompression too
+            ("grpc.max_metadata_size", 16 << 10),
+            ("grpc.max_concurrent_streams", max_streams),  # of one connection
+            ("grpc.so_reuseport", 0),  # a second receiver must not share the port unnoticed
+        ]
+        self._server: Any = None
+        self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined,unused-ignore]  # no stubs
+
+    async def start(self, host: str, port: int, tls: TlsConfig | None) -> int:
+        """Listen; the port that was bound."""
+        self._server = grpc.aio.server(options=self._options)
+        self._server.add_generic_rpc_handlers((_Handlers(self._find),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (_TRACES, _LOGS, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
+        address = f"[{host}]:{port}" if ":" in host.strip("[]") and not host.startswith("[") else f"{host}:{port}"
+        try:
+            bound = (
+                self._server.add_insecure_port(address)
+                if tls is None
+                else self._server.add_secure_port(address, _credentials(tls))
+            )
+        except RuntimeError as error:
+            raise ConfigError(f"gRPC cannot listen on {address}: {error}") from None
+        await self._server.start()
+        for name in ("", _TRACES, _LOGS):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        return int(bound)
+
+    async def stop(self, grace: float) -> None:
+        """Take no more, let what is under way end for `grace` seconds, close."""
+        if self._server is not None:
+            await self._health.enter_graceful_shutdown()
+            await self._server.stop(grace)
+
+    def _find(self, details: Any) -> Any:
+        """The handler of a method. Who may not send is refused before the message is read."""
+        signal = _METHODS.get(details.method)
+        if signal is None:
+            message = _NOT_TAKEN.get(details.method)
+            return None if message is None else self._refuser(Failure(404, UNIMPLEMENTED, message), "path")
+        try:
+            grant = self._tokens.grant(dict(details.invocation_metadata).get("authorization"), "ingest")
+            refusal = self._intake.refusal()
+            if refusal is not None:
+                raise refusal
+        except Refused as refused:
+            return self._refuser(failure(refused), refused.reason)
+
+        async def export(body: bytes, context: Any) -> bytes:
+            try:
+                self._rates.spend(grant, len(body), now=time.monotonic())
+            except Refused as refused:
+                self._intake.counters.refuse(refused.reason)
+                await _abort(context, failure(refused))
+            try:
+                taken = await self._intake.take(signal, body)
+            except Refused as refused:
+                await _abort(context, failure(refused))
+            return success(signal, taken, as_json=False)
+
+        return grpc.unary_unary_rpc_method_handler(export)
+
+    def _refuser(self, failed: Failure, reason: str) -> Any:
+        async def refuse(_messages: Any, context: Any) -> None:
+            self._intake.counters.refuse(reason)
+            await _abort(context, failed)
+
+        return grpc.stream_unary_rpc_method_handler(refuse)
+
+
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs only
+    def __init__(self, find: Callable[[Any], Any]) -> None:
+        self._find = find
+
+    def service(self, handler_call_details: Any) -> Any:
+        return self._find(handler_call_details)
+
+
+async def _abort(context: Any, failed: Failure) -> None:
+    abort: Callable[..., Awaitable[None]] = context.abort
+    await abort(_CODES[failed.code], failed.message, failed.trailers())
+
+
+def _credentials(tls: TlsConfig) -> Any:
+    return grpc.ssl_server_credentials(
+        [(tls.key.read_bytes(), tls.certificate.read_bytes())],
+        root_certificates=tls.client_ca.read_bytes() if tls.client_ca else None,
+        require_client_auth=tls.client_ca is not None,
+    )

@@ -1,0 +1,177 @@
+"""All of it together: receivers in front, the journal, the loader behind. Started and stopped as one."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from maslens.collector_processor.access import RateLimiter, TlsConfig, Tokens, check_exposure
+from maslens.collector_processor.deadletter import DeadLetterConfig, DeadLetters
+from maslens.collector_processor.errors import ConfigError
+from maslens.collector_processor.grpc_receiver import GrpcReceiver
+from maslens.collector_processor.http_receiver import HttpReceiver
+from maslens.collector_processor.http_server import HttpLimits, HttpServer
+from maslens.collector_processor.inspection import Window
+from maslens.collector_processor.intake import Intake, IntakeStats, Stage
+from maslens.collector_processor.journal import Journal, JournalConfig, JournalStats
+from maslens.collector_processor.loader import Loader, LoaderConfig, LoaderStats
+from maslens.collector_processor.signals import SIGNALS, Signal
+from maslens.storage import Store
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverConfig:
+    directory: Path  # of the journal and the dead letters
+    host: str = "127.0.0.1"
+    grpc_port: int | None = 4317  # 0: any free one; None: not served
+    http_port: int | None = 4318
+    tokens: Tokens = field(default_factory=Tokens)
+    tls: TlsConfig | None = None
+    insecure: bool = False  # other machines may send although nobody knows who they are
+    cors_origins: tuple[str, ...] = ()
+    window: Window = field(default_factory=Window)
+    stages: Sequence[Stage] = ()  # redaction, applied before anything is written
+    http: HttpLimits = field(default_factory=HttpLimits)
+    journal: JournalConfig = field(default_factory=JournalConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    dead_letters: DeadLetterConfig = field(default_factory=DeadLetterConfig)
+
+    def __post_init__(self) -> None:
+        check_exposure([self.host], tokens=self.tokens, tls=self.tls, insecure=self.insecure)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverStats:
+    """A snapshot for whoever exports metrics; counters since start."""
+
+    intake: IntakeStats
+    journal: JournalStats
+    loader: LoaderStats
+    lag_items: dict[Signal, int]  # waiting to be loaded
+    lag_bytes: dict[Signal, int]
+    lag_seconds: float  # age of the oldest request that is not loaded
+    dead_letters: int  # in the folder now
+    dead_letter_bytes: int
+    refusing: str  # why nothing is taken just now; empty while all is well
+
+
+class Receiver:
+    """Takes OTLP in and loads it into `store`, which it neither opens nor closes."""
+
+    def __init__(self, config: ReceiverConfig, store: Store) -> None:
+        self.config = config
+        self.grpc_port = self.http_port = 0  # what was bound
+        self.journal = Journal(config.directory / "journal", config.journal)
+        self.dead_letters = DeadLetters(config.directory / "deadletter", config.dead_letters)
+        self.loader = Loader(self.journal, store, self.dead_letters, config.loader)
+        self.intake = Intake(self.journal, window=config.window, stages=config.stages)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="maslens-receiver", daemon=True)
+        self._ready: threading.Event = threading.Event()
+        self._failure: BaseException | None = None
+        self._grpc: GrpcReceiver | None = None
+        self._http: HttpServer | None = None
+
+    def start(self) -> None:
+        """Return once both transports listen. Raises ConfigError where one cannot."""
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self.stop()
+            raise ConfigError(f"the receiver cannot start: {self._failure}") from self._failure
+        self.loader.start()
+        _log.info("receiving", host=self.config.host, grpc=self.grpc_port, http=self.http_port)
+
+    def stop(self, *, grace: float = 5.0, drain: float = 0.0) -> None:
+        """Stop accepting, answer what is under way, load for up to `drain` seconds, close.
+
+        What is not loaded by then stays in the journal for the next start.
+        """
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._stop_serving(grace), self._loop).result(grace + 10)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+        if drain and not self._failure:
+            self.loader.drained(drain)
+        self.loader.stop()
+        self.journal.close()
+
+    def drained(self, timeout: float = 30.0) -> bool:
+        """Wait until everything that was acknowledged is in the store; False where that takes longer."""
+        return self.loader.drained(timeout)
+
+    def metrics(self) -> ReceiverStats:
+        pending = {signal: self.journal.pending(signal) for signal in SIGNALS}
+        outstanding = self.journal.outstanding()
+        ages = [each.oldest_ns for each in pending.values() if each.records] + [cut.received_ns for cut in outstanding]
+        refusal = self.journal.refusal()
+        return ReceiverStats(
+            intake=self.intake.counters.stats(),
+            journal=self.journal.stats(),
+            loader=self.loader.stats(),
+            lag_items={
+                signal: pending[signal].items + sum(cut.items for cut in outstanding if cut.signal == signal)
+                for signal in SIGNALS
+            },
+            lag_bytes={
+                signal: pending[signal].size + sum(cut.size for cut in outstanding if cut.signal == signal)
+                for signal in SIGNALS
+            },
+            lag_seconds=max(0.0, (time.time_ns() - min(ages)) / 1e9) if ages else 0.0,
+            dead_letters=self.dead_letters.count,
+            dead_letter_bytes=self.dead_letters.size,
+            refusing=refusal.reason if refusal else "",
+        )
+
+    # --- the event loop's thread ------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        except Exception as error:  # told to whoever called start
+            self._failure = error
+        finally:
+            self._ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        config, rates = self.config, RateLimiter()
+        if config.grpc_port is not None:
+            self._grpc = GrpcReceiver(
+                intake=self.intake, tokens=config.tokens, rates=rates, max_body_bytes=config.http.max_body_bytes
+            )
+            self.grpc_port = await self._grpc.start(config.host, config.grpc_port, config.tls)
+        if config.http_port is not None:
+            self._http = HttpReceiver(
+                intake=self.intake,
+                tokens=config.tokens,
+                rates=rates,
+                limits=config.http,
+                cors_origins=config.cors_origins,
+            ).server()
+            tls = _context(config.tls) if config.tls else None
+            self.http_port = await self._http.start(config.host, config.http_port, tls)
+
+    async def _stop_serving(self, grace: float) -> None:
+        stopping = [server.stop(grace) for server in (self._grpc, self._http) if server is not None]
+        await asyncio.gather(*stopping, return_exceptions=True)
+
+
+def _context(tls: TlsConfig) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tls.certificate, tls.key)
+    if tls.client_ca is not None:
+        context.load_verify_locations(tls.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
