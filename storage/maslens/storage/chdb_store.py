@@ -15,7 +15,7 @@ from maslens.storage import owner
 from maslens.storage.arrow import plain_rows, stream_bytes, table
 from maslens.storage.config import StoreConfig
 from maslens.storage.errors import QueryError, StoreBusy, Unavailable, insert_failure
-from maslens.storage.ingest import FORMAT, INSERT_SETTINGS, columns, embedded_schema_settings, framed, inbox
+from maslens.storage.ingest import FORMAT, INSERT_SETTINGS, columns, embedded_schema_settings, inbox, insert_batch
 from maslens.storage.migrate import migrate
 from maslens.storage.params import literal, setting, texts
 from maslens.storage.store import Params, Signal
@@ -55,8 +55,12 @@ class ChdbStore:
             _query(handle, sql, "Null", params)
 
     def insert_otlp(self, signal: Signal, body: bytes | Sequence[bytes], *, token: str) -> None:
-        settings = {**embedded_schema_settings(signal), **INSERT_SETTINGS, "insert_deduplication_token": token}
-        self._insert(inbox(signal), FORMAT, framed(body), settings)
+        into, settings = inbox(signal), {**embedded_schema_settings(signal), **INSERT_SETTINGS}
+
+        def send(chunks: list[bytes], part: str) -> None:
+            self._insert(into, FORMAT, chunks, {**settings, "insert_deduplication_token": part})
+
+        insert_batch(body, token, send)
 
     def insert_arrow(self, table: str, data: pa.Table, *, token: str) -> None:
         if data.num_rows == 0:

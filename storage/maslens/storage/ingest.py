@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 from maslens.storage.errors import Rejected
+from maslens.storage.pieces import pieces, rows_only, varint
 from maslens.storage.store import Signal
 
 FORMAT = "ProtobufList"
@@ -47,21 +48,38 @@ INSERT_SETTINGS = {
 }
 
 
-def framed(body: bytes | Sequence[bytes]) -> list[bytes]:
-    """The bytes as ProtobufList wants them: one message, its length in front."""
+PIECE_BYTES = 16 * 1024 * 1024  # of one insert; about 130 MiB in the engine
+
+
+def insert_batch(body: bytes | Sequence[bytes], token: str, send: Callable[[list[bytes], str], None]) -> None:
+    """Send a batch as the inserts that it takes, nearly always one. `send` takes what ProtobufList wants and a token.
+
+    The size is in the tokens of pieces because other pieces must never come under the same token.
+    """
     chunks = [body] if isinstance(body, bytes) else list(body)
-    return [_varint(sum(map(len, chunks))), *chunks]
+    if sum(map(len, chunks)) <= PIECE_BYTES:
+        _send_known(chunks, token, send)
+        return
+    for number, piece in enumerate(pieces(chunks, PIECE_BYTES)):
+        _send_known(piece, f"{token}/{PIECE_BYTES}/{number}", send)
+
+
+def _send_known(chunks: list[bytes], token: str, send: Callable[[list[bytes], str], None]) -> None:
+    """The engine stumbles over unknown fields at the top level, and only there: once seen, they are taken out."""
+    try:
+        send(_framed(chunks), token)
+    except Rejected:
+        known = [rows_only(chunk) for chunk in chunks]
+        if known == chunks:
+            raise
+        send(_framed(known), token)
+
+
+def _framed(chunks: list[bytes]) -> list[bytes]:
+    """ProtobufList is one message with its length in front."""
+    return [varint(sum(map(len, chunks))), *chunks]
 
 
 def columns(data: pa.Table) -> str:
     """The column list of an INSERT."""
     return "(" + ", ".join(f"`{name}`" for name in data.column_names) + ")"
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

@@ -109,7 +109,7 @@ ENGINE = MergeTree
 PARTITION BY toDate(Timestamp)
 ORDER BY (TraceId, SpanId)
 SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1,
-    enable_block_number_column = 1, non_replicated_deduplication_window = 10000"""
+    enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 134217728"""
 
 
 def _missing_columns() -> Iterator[str]:

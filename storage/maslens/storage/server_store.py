@@ -13,7 +13,7 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 from maslens.storage.arrow import plain_rows, stream_bytes, table
 from maslens.storage.config import StoreConfig
 from maslens.storage.errors import QueryError, Unavailable, error_code, insert_failure
-from maslens.storage.ingest import FORMAT, INSERT_SETTINGS, columns, framed, inbox, schema_settings
+from maslens.storage.ingest import FORMAT, INSERT_SETTINGS, columns, inbox, insert_batch, schema_settings
 from maslens.storage.migrate import migrate
 from maslens.storage.params import plain
 from maslens.storage.store import Params, Signal
@@ -60,12 +60,17 @@ class ServerStore:
         self._query(sql, None, params, None)
 
     def insert_otlp(self, signal: Signal, body: bytes | Sequence[bytes], *, token: str) -> None:
-        settings = {**schema_settings(signal), **INSERT_SETTINGS}
-        self._insert(inbox(signal), "", FORMAT, b"".join(framed(body)), settings, token)
+        into, settings = inbox(signal), {**schema_settings(signal), **INSERT_SETTINGS}
+
+        def send(chunks: list[bytes], part: str) -> None:
+            self._insert(into, FORMAT, chunks, {**settings, "insert_deduplication_token": part})
+
+        insert_batch(body, token, send)
 
     def insert_arrow(self, table: str, data: pa.Table, *, token: str) -> None:
         if data.num_rows:
-            self._insert(table, columns(data), "ArrowStream", stream_bytes(data), INSERT_SETTINGS, token)
+            settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
+            self._insert(f"{table} {columns(data)}", "ArrowStream", [stream_bytes(data)], settings)
 
     def query_raw(
         self, sql: str, *, fmt: str, params: Params | None = None, settings: Params | None = None, readonly: bool = True
@@ -82,11 +87,10 @@ class ServerStore:
         except ClickHouseError as error:
             raise (QueryError if error_code(str(error)) else Unavailable)(str(error)) from error
 
-    def _insert(self, table: str, names: str, fmt: str, body: bytes, settings: Params, token: str) -> None:
+    def _insert(self, into: str, fmt: str, chunks: Sequence[bytes], settings: Params) -> None:
         # The client sends a request once more by itself when the connection breaks: the token makes that harmless.
-        settings = {**settings, "insert_deduplication_token": token}
         try:
-            self._client.raw_insert(f"{table} {names}", insert_block=body, fmt=fmt, settings=dict(settings))
+            self._client.raw_insert(into, insert_block=b"".join(chunks), fmt=fmt, settings=dict(settings))
         except ClickHouseError as error:
             raise insert_failure(str(error)) from error
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 
+from maslens.semconv.dialects.sql import agent_spans_select
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
@@ -27,10 +29,6 @@ def views() -> Iterator[View]:
     yield View(name="agent_events_from_spans", source="otel_traces", target="agent_events", select=SPAN_EVENTS)
     yield View(name="agent_events_from_logs", source="otel_logs", target="agent_events", select=LOG_EVENTS)
     yield View(name="session_traces_mv", source="agent_spans", target="session_traces", select=SESSION_TRACES)
-    try:
-        from maslens.semconv.dialects.sql import agent_spans_select
-    except (ImportError, TypeError):  # until the dialect compiler is there
-        return
     yield View(name="agent_spans_mv", source="otel_traces", target="agent_spans", select=agent_spans_select())
 
 
@@ -86,15 +84,15 @@ SELECT
     lower(hex(span.parent_span_id)) AS ParentSpanId,
     span.trace_state AS TraceState,
     span.name AS SpanName,
-    transform(span.kind, [1, 2, 3, 4, 5],
-        ['Internal', 'Server', 'Client', 'Producer', 'Consumer'], 'Unspecified') AS SpanKind,
+    transform(span.kind, [0, 1, 2, 3, 4, 5],
+        ['Unspecified', 'Internal', 'Server', 'Client', 'Producer', 'Consumer'], '') AS SpanKind,
     ResourceAttributes['service.name'] AS ServiceName,
     ResourceAttributes,
     scope.name AS ScopeName,
     scope.version AS ScopeVersion,
     {_SPAN_ATTRIBUTES} AS SpanAttributes,
     if(ended > started, ended - started, 0) AS Duration,
-    transform(span.status.code, [1, 2], ['Ok', 'Error'], 'Unset') AS StatusCode,
+    transform(span.status.code, [0, 1, 2], ['Unset', 'Ok', 'Error'], '') AS StatusCode,
     span.status.message AS StatusMessage,
     arrayMap(e -> {_time("e.time_unix_nano")}, span.events) AS `Events.Timestamp`,
     span.events.name AS `Events.Name`,
