@@ -104,7 +104,7 @@ def test_the_token_of_the_environment_is_for_everything() -> None:
 
 
 def test_the_journal_lives_in_the_data_directory_unless_said_otherwise(tmp_path: Path) -> None:
-    assert Settings(store=f"chdb://{tmp_path}").journal_directory == tmp_path / "journal"
+    assert Settings(store=f"chdb://{tmp_path}").journal_directory == tmp_path
     assert Settings(store="http://db:8123/maslens").journal_directory == Path("maslens-journal")
     assert Settings(journal_dir=tmp_path).journal_directory == tmp_path
 

@@ -21,7 +21,7 @@ from maslens.storage.errors import StoreError, error_code
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 MAX_QUERY_BYTES = 1 << 20
 # What a client may set for one query: how the answer looks and where it is cut, never how much the engine may use.
@@ -44,8 +44,14 @@ _FORBIDDEN = {164, 392, 482, 497}  # readonly, query is prohibited, access denie
 _BUSY = {159, 202, 241}  # timeout, too many queries, memory limit: the same question may fare better later
 
 
-def clickhouse_app(store: Store, *, queries_at_once: int = 4) -> Starlette:
-    """An ASGI app that answers at `/` and `/clickhouse`."""
+def clickhouse_app(store: Store) -> Starlette:
+    """The interface on a port of its own: queries at `/` and at `/clickhouse`, as on the page address."""
+    ping = [Route(path, _ping, methods=["GET"]) for path in ("/ping", "/replicas_status")]
+    return Starlette(routes=[*ping, *clickhouse_routes(store, "/", "/clickhouse")])
+
+
+def clickhouse_routes(store: Store, *paths: str, queries_at_once: int = 4) -> list[BaseRoute]:
+    """Queries, answered at `paths`."""
     limiter = CapacityLimiter(queries_at_once)
 
     async def answer(request: Request) -> Response:
@@ -68,12 +74,11 @@ def clickhouse_app(store: Store, *, queries_at_once: int = 4) -> Starlette:
             return _refusal(str(reason), status=_status(error_code(str(reason))))
         return Response(body, headers=_headers(question, form, len(body), time.perf_counter_ns() - started))
 
-    async def ping(_: Request) -> Response:
-        return PlainTextResponse("Ok.\n")
+    return [Route(path, answer, methods=["GET", "POST"]) for path in paths]
 
-    routes = [Route(path, ping, methods=["GET"]) for path in ("/ping", "/replicas_status", "/clickhouse/ping")]
-    routes += [Route(path, answer, methods=["GET", "POST"]) for path in ("/", "/clickhouse", "/clickhouse/")]
-    return Starlette(routes=routes)
+
+async def _ping(_: Request) -> Response:
+    return PlainTextResponse("Ok.\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -217,12 +217,13 @@ def _running(settings: Settings, url: str | None) -> Iterator[Finding]:
     owner = Owner.of(settings.data_dir) if settings.data_dir is not None else None
     address = url or (owner.url if owner else None)
     if address is None:
-        waiting = _journal_bytes(settings.journal_directory)
+        journal = settings.journal_directory / "journal"
+        waiting = _journal_bytes(journal)
         if waiting:
             yield Finding(
                 check="journal",
                 state=WARN,
-                found=f"{human_bytes(waiting)} in {settings.journal_directory}, and nothing runs that loads it",
+                found=f"{human_bytes(waiting)} in {journal}, and nothing runs that loads it",
                 cure="start `maslens up`: what was acknowledged is loaded first",
             )
         return
@@ -242,7 +243,7 @@ def _running(settings: Settings, url: str | None) -> Iterator[Finding]:
 
 def _journal_bytes(directory: Path) -> int:
     with suppress(OSError):
-        return sum(path.stat().st_size for path in directory.glob("*.seg"))
+        return sum(path.stat().st_size for path in (directory / "segments").glob("*.seg"))
     return 0
 
 

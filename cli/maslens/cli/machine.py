@@ -1,10 +1,8 @@
-"""The parts that move spans, put together from one `Settings`: journal → loader → store → sidecar → facts."""
+"""The parts that move spans, made from one `Settings`: receiver → journal → loader → store → sidecar → facts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
@@ -15,73 +13,80 @@ from maslens.analytics.sidecar import Sidecar, SidecarConfig
 from maslens.cli.faults import BadInput, NotThere
 from maslens.cli.settings import Settings
 from maslens.cli.sources import one_line
-from maslens.collector_processor.batching import BatchConfig
-from maslens.collector_processor.deadletter import DeadLetters
-from maslens.collector_processor.errors import ConfigError, JournalError
-from maslens.collector_processor.journal import Journal, JournalConfig
-from maslens.collector_processor.loader import Loader, LoaderConfig
+from maslens.collector_processor import (
+    BatchConfig,
+    ConfigError,
+    JournalConfig,
+    JournalError,
+    LoaderConfig,
+    Receiver,
+    ReceiverConfig,
+    TlsConfig,
+    Tokens,
+)
 from maslens.storage import Store
 
 T = TypeVar("T")
 SEGMENT_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intake:
-    """What stands between an acknowledged request and the tables."""
+def receiver(settings: Settings, store: Store, *, serving: bool = True) -> Receiver:
+    """Not started yet. Without `serving` it listens nowhere and is only fed by this process."""
 
-    journal: Journal
-    loader: Loader
-    dead_letters: DeadLetters
+    def made() -> Receiver:
+        config = ReceiverConfig(
+            directory=settings.journal_directory,
+            host=settings.host,
+            grpc_port=settings.otlp_grpc_port if serving else None,
+            http_port=settings.otlp_http_port if serving else None,
+            tokens=tokens(settings),
+            tls=tls(settings),
+            insecure=settings.insecure,
+            journal=_journal(settings),
+            loader=_loader(settings),
+        )
+        return Receiver(config, store)
 
-
-@contextmanager
-def intake(settings: Settings, store: Store) -> Iterator[Intake]:
-    """Journal and loader, loading what an earlier life left behind; stopped, with nothing lost, at the end."""
-    made = _in_our_words(lambda: _made(settings, store))
-    made.loader.start()
-    try:
-        yield made
-    finally:
-        made.loader.stop()
-        made.journal.close()
+    return in_our_words(made)
 
 
 def sidecar(settings: Settings, store: Store) -> Sidecar:
-    prices = _in_our_words(lambda: PriceBook.load(settings.price_sheet))
+    """Not started yet."""
+    prices = in_our_words(lambda: PriceBook.load(settings.price_sheet))
     config = SidecarConfig(interval_s=settings.sidecar_interval_s, idle_s=settings.session_idle_s)
     return Sidecar(store, partial(compute, prices=prices), config)
 
 
-def journal_config(settings: Settings) -> JournalConfig:
+def tokens(settings: Settings) -> Tokens:
+    source = "MASLENS_TOKEN" if settings.token is not None else f"token_file {settings.token_file}"
+    return in_our_words(lambda: Tokens.parse(settings.tokens_text(), source=source))
+
+
+def tls(settings: Settings) -> TlsConfig | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return TlsConfig(certificate=settings.tls_cert, key=settings.tls_key, client_ca=settings.tls_client_ca)
+
+
+def in_our_words(make: Callable[[], T]) -> T:
+    """Run `make`; what other rooms raise becomes a fault of the command line."""
+    try:
+        return make()
+    except ConfigError as wrong:
+        raise BadInput(one_line(str(wrong))) from None
+    except JournalError as reason:
+        raise NotThere(one_line(str(reason))) from None
+    except (OSError, ValueError) as wrong:
+        raise BadInput(one_line(str(wrong))) from None
+
+
+def _journal(settings: Settings) -> JournalConfig:
     """A journal of a few megabytes is cut into smaller segments, so that it can let go of some."""
     most = settings.journal_max_bytes
     return JournalConfig(max_bytes=most, segment_bytes=min(SEGMENT_BYTES, max(1 << 12, most // 8)))
 
 
-def loader_config(settings: Settings) -> LoaderConfig:
+def _loader(settings: Settings) -> LoaderConfig:
     wait = timedelta(seconds=settings.batch_max_wait_s)
     idle = min(BatchConfig().idle_wait, wait)
     return LoaderConfig(batch=BatchConfig(max_bytes=settings.batch_max_bytes, idle_wait=idle, busy_wait=wait))
-
-
-def _made(settings: Settings, store: Store) -> Intake:
-    directory = settings.journal_directory
-    journal = Journal(directory, journal_config(settings))
-    dead_letters = DeadLetters(directory / "dead-letters")
-    return Intake(
-        journal=journal,
-        loader=Loader(journal, store, dead_letters, loader_config(settings)),
-        dead_letters=dead_letters,
-    )
-
-
-def _in_our_words(make: Callable[[], T]) -> T:
-    try:
-        return make()
-    except ConfigError as wrong:
-        raise BadInput(str(wrong)) from None
-    except JournalError as reason:
-        raise NotThere(one_line(str(reason))) from None
-    except (OSError, ValueError) as wrong:
-        raise BadInput(one_line(str(wrong))) from None

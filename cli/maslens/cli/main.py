@@ -46,8 +46,12 @@ Limit = Annotated[
 ]
 
 
+def _brief(name: str) -> str:
+    return escape(settings_.briefs()[name])
+
+
 def _port(name: str) -> Any:
-    return typer.Option(f"--{name.replace('_', '-')}", metavar="PORT", help=settings_.briefs()[name])
+    return typer.Option(f"--{name.replace('_', '-')}", metavar="PORT", help=_brief(name))
 
 
 OtlpGrpcPort = Annotated[int | None, _port("otlp_grpc_port")]
@@ -128,6 +132,47 @@ def query(
 
     settings = _settings(config, data=data, store=store, token_file=token_file)
     reads.show_query(sys.stdin.read() if sql == "-" else sql, settings, url=url, form=form)
+
+
+def _server_command(name: str, text: str) -> None:
+    """`up` and its halves; they differ in what they run."""
+
+    @app.command(name, help=text, rich_help_panel=_RUN)
+    def command(
+        data: Data = None,
+        store: Store = None,
+        host: Annotated[str | None, typer.Option("--host", metavar="ADDRESS", help=_brief("host"))] = None,
+        otlp_grpc_port: OtlpGrpcPort = None,
+        otlp_http_port: OtlpHttpPort = None,
+        page_port: PagePort = None,
+        clickhouse_port: ClickHousePort = None,
+        insecure: Annotated[bool, typer.Option("--insecure", help=_brief("insecure"))] = False,
+        token_file: TokenFile = None,
+        tls_cert: Annotated[Path | None, typer.Option("--tls-cert", metavar="FILE", help=_brief("tls_cert"))] = None,
+        tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help=_brief("tls_key"))] = None,
+        tls_client_ca: Annotated[
+            Path | None, typer.Option("--tls-client-ca", metavar="FILE", help=_brief("tls_client_ca"))
+        ] = None,
+        journal_dir: Annotated[
+            Path | None, typer.Option("--journal-dir", metavar="DIR", help=_brief("journal_dir"))
+        ] = None,
+        journal_max_bytes: Annotated[
+            str | None, typer.Option("--journal-max-bytes", metavar="SIZE", help=_brief("journal_max_bytes"))
+        ] = None,
+        log_level: Annotated[str | None, typer.Option("--log-level", metavar="LEVEL", help=_brief("log_level"))] = None,
+        config: Config = None,
+    ) -> None:
+        flags = {flag: value for flag, value in locals().items() if flag in settings_.briefs() and flag != "store"}
+        flags["insecure"] = insecure or None
+        settings = _settings(config, data=data, store=store, **flags)
+        from maslens.cli import up
+
+        {"up": up.up, "receiver": up.receive, "sidecar": up.compute}[name](settings)
+
+
+_server_command("up", "Receive spans, compute facts, serve page, API, metrics and SQL: all of maslens in one process.")
+_server_command("receiver", "Only receive and load, into a ClickHouse server.")
+_server_command("sidecar", "Only compute facts and serve the page, from a ClickHouse server.")
 
 
 @app.command(rich_help_panel=_RUN)

@@ -49,7 +49,7 @@ def show_cost(by: str, wanted: Filters, settings: Settings, *, url: str | None, 
         raise BadInput(f"--by takes {', '.join(COST_KEYS)}, got {by!r}{nearest(by, COST_KEYS)}")
     with _source(settings, url) as source:
         asked = cost(wanted, by=by)
-        answer = _folded(source.arrow(asked.sql, asked.params), COST_KEYS[by][0], wanted.limit)
+        answer = _folded(source.arrow(asked.sql, asked.params), COST_KEYS[by], wanted.limit)
         write(answer, form, title=asked.title, shown=asked.shown)
         _say_more(source, wanted, answer.num_rows - 2, form)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import time
@@ -12,18 +13,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+from maslens.cli import machine
 from maslens.cli.faults import BadInput, Interrupted, NotThere
 from maslens.cli.forms import Format
-from maslens.cli.machine import Intake, intake, sidecar
 from maslens.cli.otlp_client import Client, Reply, client_for, send_patiently
 from maslens.cli.otlp_files import OtlpFile, Request, check, read
 from maslens.cli.progress import bar, spinner
 from maslens.cli.settings import Settings
 from maslens.cli.sources import Owner, in_worker, open_own
 from maslens.cli.text import safe
-from maslens.collector_processor.answers import rejection_message
-from maslens.collector_processor.inspection import Window
-from maslens.collector_processor.intake import prepare
+from maslens.collector_processor import Malformed, Receiver, TryAgain
 from maslens.storage import Store
 
 TOGETHER_BYTES = 1 << 20  # small requests travel together: joined end to end they are one request
@@ -168,35 +167,42 @@ class _Remote:
 def _local(settings: Settings) -> Iterator[Destination]:
     store = open_own(settings)
     try:
-        with intake(settings, store) as parts:
-            yield _Local(settings, store, parts)
+        receiver = machine.receiver(settings, store, serving=False)
+        machine.in_our_words(receiver.start)
+        try:
+            yield _Local(settings, store, receiver)
+        finally:
+            receiver.stop()
     finally:
         in_worker(store.close)
 
 
 class _Local:
-    """The receiver's own way without the network: validated, journaled, loaded, and the facts computed."""
+    """A receiver that listens nowhere: checked, journaled and loaded like what comes over the network."""
 
-    def __init__(self, settings: Settings, store: Store, parts: Intake) -> None:
+    def __init__(self, settings: Settings, store: Store, receiver: Receiver) -> None:
         self._settings = settings
         self._store = store
-        self._parts = parts
+        self._receiver = receiver
 
     def send(self, requests: Sequence[Request]) -> Reply:
-        signal, body = requests[0].signal, b"".join(request.body for request in requests)
-        ready = prepare(signal, body, now_ns=time.time_ns(), window=Window())
-        if ready.items:
-            in_worker(self._parts.journal.append(signal, ready.body, items=ready.items).result)
-        rejected = sum(ready.rejected.values())
-        reason = rejection_message(signal, ready.rejected, total=ready.items + rejected) if rejected else ""
-        return Reply(rejected=rejected, reason=reason)
+        body = b"".join(request.body for request in requests)
+        while True:
+            try:
+                taken = asyncio.run(self._receiver.intake.take(requests[0].signal, body))
+            except TryAgain as later:  # noqa: PERF203 the loader is making room
+                time.sleep(later.delay.total_seconds())
+            except Malformed as reason:
+                raise BadInput(str(reason)) from None
+            else:
+                return Reply(rejected=taken.rejected, reason=taken.message)
 
     def finish(self) -> None:
         with spinner("loading"):
             in_worker(self._load)
         with spinner("computing facts"):
-            in_worker(sidecar(self._settings, self._store).drain)
+            in_worker(machine.sidecar(self._settings, self._store).drain)
 
     def _load(self) -> None:
-        if not self._parts.loader.drained(LONGEST_LOAD_S):
+        if not self._receiver.drained(LONGEST_LOAD_S):
             raise NotThere("the store did not take everything in an hour; what is left waits in the journal")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 from maslens.cli.faults import NotThere
+from maslens.collector_processor import TlsConfig
 from starlette.types import ASGIApp
 
 
@@ -42,25 +42,16 @@ def _busy(host: str, port: int, flag: str, reason: OSError) -> NotThere:
     return NotThere(f"cannot listen on {host}:{port} ({reason.strerror or reason}); choose another with {flag} PORT")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    cert: Path
-    key: Path
-    client_ca: Path | None = None
-
-
 class HttpServer:
     """`app` on a bound socket, in a thread of its own."""
 
-    def __init__(self, app: ASGIApp, bound: socket.socket, *, name: str, tls: Tls | None = None) -> None:
+    def __init__(self, app: ASGIApp, bound: socket.socket, *, name: str, tls: TlsConfig | None = None) -> None:
         self.port: int = bound.getsockname()[1]
         self._socket = bound
         options: dict[str, Any] = {}
         if tls is not None:
-            options = {"ssl_certfile": str(tls.cert), "ssl_keyfile": str(tls.key)}
+            options = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key)}
             if tls.client_ca is not None:
-                import ssl
-
                 options |= {"ssl_ca_certs": str(tls.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
         config = uvicorn.Config(
             app, log_config=None, access_log=False, timeout_graceful_shutdown=3, server_header=False, **options

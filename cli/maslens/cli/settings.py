@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 from urllib.parse import urlsplit
@@ -49,7 +50,8 @@ class Settings:
         None
     )
     journal_dir: Annotated[
-        Path | None, "where acknowledged requests wait; default: `journal` in the data directory"
+        Path | None,
+        "holds `journal`, where acknowledged requests wait, and `deadletter`; default: the data directory",
     ] = None
     journal_max_bytes: Annotated[int, "acknowledged bytes that may wait before senders are pushed back"] = 4 * 1024**3
     batch_max_bytes: Annotated[int, "bytes of one insert at most"] = 12 * 1024**2
@@ -95,7 +97,7 @@ class Settings:
     def journal_directory(self) -> Path:
         if self.journal_dir is not None:
             return self.journal_dir
-        return self.data_dir / "journal" if self.data_dir is not None else Path("maslens-journal")
+        return self.data_dir if self.data_dir is not None else Path("maslens-journal")
 
     def tokens_text(self) -> str:
         """The tokens asked of clients, as `collector_processor` reads them; empty if none are."""
@@ -231,9 +233,7 @@ def _check_store(store: str) -> None:
 
 def _check_exposure(settings: Settings) -> None:
     """Refuse to be open to a network by accident."""
-    from maslens.collector_processor.access import is_loopback
-
-    if is_loopback(settings.host) or settings.insecure:
+    if _is_loopback(settings.host) or settings.insecure:
         return
     if settings.token is None and settings.token_file is None and settings.tls_client_ca is None:
         raise SettingError(
@@ -241,3 +241,10 @@ def _check_exposure(settings: Settings) -> None:
             f"is {settings.host}, which others can reach: set a token (token_file or MASLENS_TOKEN) or "
             "tls_client_ca, or say `--insecure`",
         )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,138 @@
+"""The page address: metrics, health, the ClickHouse interface, and what `analytics` answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from anyio import to_thread
+from maslens.analytics.metrics import Exposition, Part
+from maslens.analytics.sidecar import Sidecar
+from maslens.collector_processor import Receiver
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """`problems` is empty while all is well."""
+
+    problems: Callable[[], Sequence[str]]
+
+
+def observing_routes(exposition: Exposition, health: Health) -> list[BaseRoute]:
+    """/metrics, /healthz (alive) and /readyz (fit for work)."""
+
+    async def metrics(request: Request) -> Response:
+        accept = request.headers.get("accept", "")
+        body, content_type = await to_thread.run_sync(exposition.render, accept)
+        return Response(body, media_type=content_type)
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        problems = list(health.problems())
+        return JSONResponse({"ready": not problems, "problems": problems}, status_code=503 if problems else 200)
+
+    return [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
+
+
+def observing_app(exposition: Exposition, health: Health) -> Starlette:
+    """Only those, for a receiver or a sidecar that runs alone."""
+    return Starlette(routes=observing_routes(exposition, health))
+
+
+def receiver_parts(receiver: Receiver) -> list[Part]:
+    """`maslens_receiver_…`, `maslens_journal_…`, `maslens_loader_…`."""
+    return [
+        Part(prefix="maslens_receiver", snapshot=lambda: _receiver(receiver), help=_RECEIVER_HELP),
+        Part(prefix="maslens_journal", snapshot=lambda: _journal(receiver), help=_JOURNAL_HELP),
+        Part(prefix="maslens_loader", snapshot=lambda: _loader(receiver), help=_LOADER_HELP),
+    ]
+
+
+def sidecar_parts(sidecar: Sidecar) -> list[Part]:
+    """`maslens_sidecar_…`."""
+    return [Part(prefix="maslens_sidecar", snapshot=lambda: sidecar.status)]
+
+
+def _receiver(receiver: Receiver) -> dict[str, object]:
+    stats = receiver.metrics()
+    return {
+        "requests_total": stats.intake.requests,
+        "items_total": stats.intake.items,
+        "bytes_total": stats.intake.bytes,
+        "refused_requests_total": stats.intake.refused,
+        "rejected_items_total": stats.intake.rejected,
+        "mended_requests_total": stats.intake.mended,
+        "refusing": int(bool(stats.refusing)),
+    }
+
+
+_RECEIVER_HELP = {
+    "requests_total": "Requests acknowledged, by signal.",
+    "items_total": "Spans and log records acknowledged, by signal.",
+    "bytes_total": "Bytes of protobuf acknowledged.",
+    "refused_requests_total": "Requests refused, by reason.",
+    "rejected_items_total": "Spans and log records left out of a partial success, by reason.",
+    "mended_requests_total": "Requests that needed mending (nested values, text that is no UTF-8).",
+    "refusing": "1 while nothing is taken, because the journal or its disk is full.",
+}
+
+
+def _journal(receiver: Receiver) -> dict[str, object]:
+    stats = receiver.metrics()
+    journal = stats.journal
+    return {
+        "appended_records_total": journal.appended_records,
+        "appended_bytes_total": journal.appended_bytes,
+        "syncs_total": journal.syncs,
+        "sync_seconds_total": journal.sync_seconds,
+        "write_errors_total": journal.write_errors,
+        "disk_bytes": journal.disk_bytes,
+        "queued_bytes": journal.queued_bytes,
+        "segments": journal.segments,
+        "quarantined_records": journal.quarantined_records,
+        "missing_records": journal.missing_records,
+        "lag_items": stats.lag_items,
+        "lag_bytes": stats.lag_bytes,
+        "lag_seconds": stats.lag_seconds,
+    }
+
+
+_JOURNAL_HELP = {
+    "lag_items": "Acknowledged spans and log records that are not in the store yet, by signal.",
+    "lag_bytes": "Acknowledged bytes that are not in the store yet, by signal.",
+    "lag_seconds": "Age of the oldest acknowledged request that is not in the store yet.",
+    "quarantined_records": "Damaged records found at open; their bytes are kept.",
+    "missing_records": "Records that were acknowledged once and are gone from the disk.",
+}
+
+
+def _loader(receiver: Receiver) -> dict[str, object]:
+    stats = receiver.metrics()
+    loader = stats.loader
+    return {
+        "loaded_records_total": loader.loaded_records,
+        "loaded_items_total": loader.loaded_items,
+        "loaded_bytes_total": loader.loaded_bytes,
+        "inserts_total": loader.inserts,
+        "insert_seconds_total": loader.insert_seconds,
+        "retries_total": loader.retries,
+        "rejected_batches_total": loader.rejected_batches,
+        "dead_letters_total": loader.dead_letters,
+        "dead_letters_dropped_total": loader.dead_letters_dropped,
+        "dead_letter_files": stats.dead_letters,
+        "dead_letter_bytes": stats.dead_letter_bytes,
+    }
+
+
+_LOADER_HELP = {
+    "loaded_items_total": "Spans and log records inserted, by signal.",
+    "retries_total": "Inserts that were tried again, under the same token.",
+    "dead_letters_total": "Requests the store refused for good, put aside.",
+    "dead_letters_dropped_total": "Requests refused for good while the dead-letter folder was at its limit.",
+}
