@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ROOMS := semconv instrumentation collector_processor storage analytics cli
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench bench-instrumentation generate validate clean
+.PHONY: help install demo test check format bench bench-instrumentation frameworks generate validate clean
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -46,6 +46,9 @@ bench: $(STAMP) ## ingest spans per CPU-second against the engine's own rate; wr
 
 bench-instrumentation: $(STAMP) ## what instrumentation costs the app, over the bare SDK
 	@$(BIN)/python -m tests.bench.instrumentation $(ARGS)
+
+frameworks: $(STAMP) ## a virtual environment for each framework under build/venvs; ARGS="langgraph crewai" for some
+	@$(BIN)/python -m tests.frameworks.build $(ARGS)
 
 validate: $(STAMP) ## hold every number against labelled data; DATASETS=../shared/datasets CAPTURES=../shared/captures
 	@$(BIN)/python -m tests.validate DATASETS=$(DATASETS) CAPTURES=$(CAPTURES) $(ARGS)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
-
 from maslens.analytics.facts import Facts, compute
 from maslens.storage import open_store
 

@@ -26,7 +26,7 @@ class Reply:
     text: str = ""
     tools: Sequence[tuple[str, Mapping[str, Any]]] = ()
     status: int = 200
-    handoff: str = ""  # this reply passes control to that agent
+    hands_to: Sequence[str] = ()  # this reply passes control to those agents
     delegates: Sequence[str] = ()  # this reply calls those agents and waits
     delay: float = 0.0
 
@@ -90,9 +90,8 @@ class ScriptedModel:
         """(source, target, mode) in the order the model asked for them."""
         edges = []
         for call in self.served:
-            if call.reply is not None and call.reply.handoff:
-                edges.append((call.agent, call.reply.handoff, "pass_control"))
             if call.reply is not None:
+                edges.extend((call.agent, target, "pass_control") for target in call.reply.hands_to)
                 edges.extend((call.agent, target, "return_to_caller") for target in call.reply.delegates)
         return edges
 

@@ -106,7 +106,7 @@ def current(context: Context) -> State:
 
 def changed_since(context: Context) -> bool:
     """Whether somebody else has set who acts in baggage since our own state was made."""
-    carried = context.get(BAGGAGE)
+    carried = cast("Mapping[str, object]", context.get(BAGGAGE) or _EMPTY)
     state = context.get(STATE)
     before = state.baggage if type(state) is State else _EMPTY
     return (

@@ -49,7 +49,7 @@ def _nearer_agent(context: Context) -> Stamp:
     name = said.get(names.GEN_AI_AGENT_NAME)
     if name is None or (scope is not None and scope.name == SCOPE) or changed_since(context):
         return {}
-    nearer = {names.GEN_AI_AGENT_NAME: name}
+    nearer: Stamp = {names.GEN_AI_AGENT_NAME: name}
     for key in (names.MAS_AGENT_INSTANCE_ID, names.GEN_AI_CONVERSATION_ID):
         if key in said:
             nearer[key] = said[key]

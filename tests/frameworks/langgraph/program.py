@@ -1,4 +1,4 @@
-"""LangGraph: a swarm that streams, a supervisor with workers, a graph that fans out and in, a tool and a model that fail."""
+"""LangGraph: a swarm that streams, a supervised team, a graph that fans out and in, a tool and a model that fail."""
 
 import asyncio
 import operator
@@ -96,7 +96,7 @@ def failing() -> None:
     for number in (4, 5):
         try:
             tech.invoke({"messages": [("user", "dead")]}, {"configurable": {"thread_id": f"conv-{number}"}})
-        except Exception as error:
+        except Exception as error:  # noqa: PERF203
             print(f"{number}:", type(error).__name__)
 
 

@@ -2,9 +2,9 @@ from tests.frameworks.scripted_model import Reply
 
 SCRIPT = {
     "triage": [
-        Reply(tools=[("transfer_to_billing", {})], handoff="billing"),
-        Reply(tools=[("transfer_to_billing", {})], handoff="billing"),
-        Reply(tools=[("transfer_to_tech", {})], handoff="tech"),
+        Reply(tools=[("transfer_to_billing", {})], hands_to=["billing"]),
+        Reply(tools=[("transfer_to_billing", {})], hands_to=["billing"]),
+        Reply(tools=[("transfer_to_tech", {})], hands_to=["tech"]),
         Reply(status=400, text="the model refuses"),
     ],
     "billing": [
@@ -16,3 +16,8 @@ SCRIPT = {
     "translator": [Reply(text="en route")],
     "tech": [Reply(tools=[("reboot", {"device": "router"})])],
 }
+
+SAYS = ["1: Elle est en route.", "2: As I said.", "3: UserError", "4: BadRequestError"]
+ERRORS = [("tech", False), ("triage", False)]
+SESSIONS = {"conv-1": "success", "conv-2": "success", "conv-3": "failure", "conv-4": "failure"}
+CONTEXTS = [("triage", "billing"), ("triage", "billing"), ("triage", "tech")]

@@ -23,7 +23,8 @@ from maslens.instrumentation.guard import quiet
 from maslens.instrumentation.operation import code_name
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
 from maslens.instrumentation.zero_code.environment import vendors_wanted
-from maslens.instrumentation.zero_code.telling import tell_agent, tell_caller, tell_context, tell_transfer
+from maslens.instrumentation.zero_code.passing import Passing
+from maslens.instrumentation.zero_code.telling import tell_agent, tell_caller
 from maslens.semconv import attributes as names
 from opentelemetry.trace import Span
 
@@ -40,10 +41,7 @@ class _Run:
 
     conversation: str | None
     agents: dict[str, str] = field(default_factory=dict)  # SDK span id → the agent acting in it
-    live: dict[str, Span] = field(default_factory=dict)  # agent's SDK span id → its span
-    handoffs: dict[str, str] = field(default_factory=dict)  # target → id of the handoff on its way
-    heard: dict[str, list[Any]] = field(default_factory=dict)  # agent → what its model was last given
-    expects: dict[str, int] = field(default_factory=dict)  # target → how many items the source had
+    passing: Passing = field(default_factory=Passing)
     failed: bool = False
 
 
@@ -80,10 +78,8 @@ class _After(TracingProcessor):
         above = run.agents.get(span.parent_id or "")
         if isinstance(data, AgentSpanData):
             run.agents[span.span_id] = data.name
-            run.live[span.span_id] = told
-            handoff_id = run.handoffs.pop(data.name, None)
-            tell_agent(told, data.name, conversation=run.conversation, handoff_id=handoff_id)
-            if above and not handoff_id:
+            tell_agent(told, data.name, conversation=run.conversation)
+            if run.passing.started(data.name, told) is None and above:
                 tell_caller(told, above)
             return
         if above:
@@ -120,12 +116,16 @@ class _Before(TracingProcessor):
             return
         data = span.span_data
         if isinstance(data, HandoffSpanData) and data.from_agent and data.to_agent:
-            self._handed_over(run, told, data.from_agent, data.to_agent)
+            run.passing.handed_over(told, data.from_agent, data.to_agent)
         elif isinstance(data, (ResponseSpanData, GenerationSpanData)):
-            self._heard(run, span, _conversation(data.input))
-        elif isinstance(data, AgentSpanData) or data.type == "turn":
+            agent, items = run.agents.get(span.parent_id or ""), _conversation(data.input)
+            if agent is not None and items is not None:
+                run.passing.heard(agent, items)
+        elif isinstance(data, AgentSpanData):
             run.failed = span.error is not None
-            run.live.pop(span.span_id, None)
+            run.passing.ended(data.name, told)
+        elif data.type == "turn":
+            run.failed = span.error is not None
         if span.error is not None:
             told.set_attribute(names.ERROR_TYPE, _error_type(span.error))
         run.agents.pop(span.span_id, None)
@@ -135,24 +135,6 @@ class _Before(TracingProcessor):
         run, root = self._runs.runs.pop(trace.trace_id, None), self._runs.kept._root_spans.get(trace.trace_id)
         if run is not None and root is not None:
             root.set_attribute(names.MAS_TASK_OUTCOME, "failure" if run.failed else "success")
-
-    def _handed_over(self, run: _Run, told: Span, source: str, target: str) -> None:
-        run.handoffs[target] = tell_transfer(told, source, target)
-        if source in run.heard:
-            tell_context(told, run.heard[source])
-            run.expects[target] = len(run.heard[source])
-
-    def _heard(self, run: _Run, span: Any, items: list[Any] | None) -> None:
-        """The receiving side of a handoff: as many items as the source had, of what the target's model was given."""
-        agent = run.agents.get(span.parent_id or "")
-        if agent is None or items is None:
-            return
-        run.heard[agent] = items
-        expected = run.expects.pop(agent, None)
-        if expected is not None:
-            live = [told for span_id, told in run.live.items() if run.agents.get(span_id) == agent]
-            for told in live:
-                tell_context(told, items[:expected])
 
     def on_trace_start(self, trace: Any) -> None:
         pass
