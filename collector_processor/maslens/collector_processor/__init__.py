@@ -17,6 +17,7 @@ from maslens.collector_processor.inspection import Window
 from maslens.collector_processor.journal import Journal, JournalConfig
 from maslens.collector_processor.loader import Loader, LoaderConfig
 from maslens.collector_processor.receiver import Receiver, ReceiverConfig, ReceiverStats
+from maslens.collector_processor.redaction import RedactionRules, redact
 
 __all__ = [
     "BatchConfig",
@@ -36,9 +37,11 @@ __all__ = [
     "ReceiverConfig",
     "ReceiverError",
     "ReceiverStats",
+    "RedactionRules",
     "Refused",
     "TlsConfig",
     "Tokens",
     "TryAgain",
     "Window",
+    "redact",
 ]

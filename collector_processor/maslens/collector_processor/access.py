@@ -153,7 +153,7 @@ def _rate(text: str, where: str) -> float:
 
 
 def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 _EVERYBODY: Final = Grant("everybody", frozenset(SCOPES))
