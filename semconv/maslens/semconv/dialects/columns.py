@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Reading: TypeAlias = Literal["raw", "derived", "text", "name", "enum", "uint", "uint32", "float", "list"]
+Reading: TypeAlias = Literal["raw", "derived", "text", "name", "id", "enum", "uint", "uint32", "float", "list"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ AGENT_SPAN_COLUMNS: tuple[Column, ...] = (
     Column(name="Framework", type="LowCardinality(String)", reading="derived", field="", brief="The agent framework that made the span; empty when unknown"),
     Column(name="Kind", type="LowCardinality(String)", reading="derived", field="", brief="Canonical kind; `other` when nothing says"),
     Column(name="AgentName", type="String", reading="name", field="agent.name", brief="The agent a person would name; cleaned, and empty for names on the deny-list"),
-    Column(name="AgentId", type="String", reading="text", field="agent.id", brief="Stable id of a hosted agent"),
+    Column(name="AgentId", type="String", reading="id", field="agent.id", brief="Stable id of the agent; empty for ids that look like those of a run or an object"),
     Column(name="AgentRole", type="String", reading="text", field="agent.role", brief="What the agent is for"),
     Column(name="AgentVersion", type="String", reading="text", field="agent.version", brief="Version of the agent"),
     Column(name="AgentInstanceId", type="String", reading="text", field="agent.instance_id", brief="One live object or one invocation of the agent"),

@@ -31,9 +31,12 @@ TABLE = Table(
                 (Clause(test="event", value="gen_ai.content.completion"),),
                 (Clause(test="attr", key="gen_ai.system"),),
                 (Clause(test="attr", key="gen_ai.usage.prompt_tokens"),),
-                (Clause(test="attr_prefix", key="gen_ai.prompt.0"),),
-                (Clause(test="attr_prefix", key="gen_ai.completion.0"),),
-                (Clause(test="attr_prefix", key="llm.usage."),),
+                (Clause(test="attr", key="gen_ai.prompt.0.role"),),
+                (Clause(test="attr", key="gen_ai.prompt.0.content"),),
+                (Clause(test="attr", key="gen_ai.completion.0.role"),),
+                (Clause(test="attr", key="gen_ai.completion.0.content"),),
+                (Clause(test="attr", key="llm.usage.prompt_tokens"),),
+                (Clause(test="attr", key="llm.request.type"),),
             ),
         ),
         Dialect(
@@ -53,9 +56,9 @@ TABLE = Table(
             title="OpenLLMetry (Traceloop)",
             priority=65,
             detect=(
-                (Clause(test="attr_prefix", key="traceloop."),),
-                (Clause(test="attr_prefix", key="langgraph.command."),),
-                (Clause(test="attr_prefix", key="crewai."),),
+                (Clause(test="namespace", key="traceloop"),),
+                (Clause(test="attr", key="langgraph.command.source_node"),),
+                (Clause(test="namespace", key="crewai"),),
                 (Clause(test="scope", value="traceloop.tracer"),),
                 (
                     Clause(
@@ -79,7 +82,7 @@ TABLE = Table(
             id="mas",
             title="maslens' own attributes, beside the upstream ones they extend",
             priority=95,
-            detect=((Clause(test="attr_prefix", key="mas."),),),
+            detect=((Clause(test="namespace", key="mas"),),),
         ),
     ),
     kinds=(
@@ -274,7 +277,7 @@ TABLE = Table(
             kind="workflow",
             clauses=(
                 Clause(test="attr_equals", key="gen_ai.operation.name", value="invoke_agent"),
-                Clause(test="attr", key="gen_ai.workflow.nodes"),
+                Clause(test="name_match", value="^invoke_agent LangGraph$"),
             ),
         ),
         KindRule(
@@ -382,7 +385,14 @@ TABLE = Table(
             Source(origin="attribute", key="crewai.agent.id"),
             Source(origin="attribute", key="gen_ai.agent.id"),
         ),
-        "agent.instance_id": (Source(origin="attribute", key="mas.agent.instance.id"),),
+        "agent.instance_id": (
+            Source(origin="attribute", key="mas.agent.instance.id"),
+            Source(
+                origin="attribute",
+                key="gen_ai.agent.id",
+                match="^([0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|.+/.+|[0-9]+)$",
+            ),
+        ),
         "agent.name": (
             Source(origin="attribute", key="agent.name"),
             Source(origin="attribute", key="graph.node.name"),
@@ -454,7 +464,7 @@ TABLE = Table(
             Source(origin="attribute", key="mas.agent.config.hash"),
         ),
         "content.input": (
-            Source(origin="prefix", key="llm.input_messages."),
+            Source(origin="prefix", key="llm.input_messages"),
             Source(
                 origin="attribute",
                 key="input.value",
@@ -466,14 +476,14 @@ TABLE = Table(
             Source(origin="event", key="gen_ai.input.messages", events=("gen_ai.client.inference.operation.details",)),
             Source(origin="attribute", key="gen_ai.prompt"),
             Source(origin="event", key="gen_ai.prompt", events=("gen_ai.content.prompt",)),
-            Source(origin="prefix", key="gen_ai.prompt."),
+            Source(origin="prefix", key="gen_ai.prompt"),
             Source(
                 origin="events",
                 events=("gen_ai.system.message", "gen_ai.user.message", "gen_ai.assistant.message", "gen_ai.tool.message"),
             ),
         ),
         "content.output": (
-            Source(origin="prefix", key="llm.output_messages."),
+            Source(origin="prefix", key="llm.output_messages"),
             Source(
                 origin="attribute",
                 key="output.value",
@@ -489,7 +499,7 @@ TABLE = Table(
             ),
             Source(origin="attribute", key="gen_ai.completion"),
             Source(origin="event", key="gen_ai.completion", events=("gen_ai.content.completion",)),
-            Source(origin="prefix", key="gen_ai.completion."),
+            Source(origin="prefix", key="gen_ai.completion"),
             Source(origin="events", events=("gen_ai.choice",)),
         ),
         "content.system": (
@@ -514,6 +524,29 @@ TABLE = Table(
                 origin="event",
                 key="gen_ai.system_instructions",
                 events=("gen_ai.client.inference.operation.details",),
+            ),
+            Source(
+                origin="json",
+                key="gen_ai.input.messages",
+                path=(0, "parts", 0, "content"),
+                when=When(attribute="gen_ai.input.messages", head='"system"'),
+            ),
+            Source(
+                origin="json",
+                key="gen_ai.input.messages",
+                path=(0, "content"),
+                when=When(attribute="gen_ai.input.messages", head='"system"'),
+            ),
+            Source(
+                origin="json",
+                key="gen_ai.input.messages",
+                path=(0, "parts", 0, "content"),
+                when=When(attribute="gen_ai.input.messages", head='"developer"'),
+            ),
+            Source(
+                origin="attribute",
+                key="gen_ai.prompt.0.content",
+                when=When(attribute="gen_ai.prompt.0.role", equals="system"),
             ),
             Source(origin="event", key="content", events=("gen_ai.system.message",)),
         ),
@@ -590,7 +623,9 @@ TABLE = Table(
         ),
         "session.id": (
             Source(origin="attribute", key="session.id"),
-            Source(origin="hint", key="thread_id"),
+            Source(origin="json", key="metadata", path=("session_id",)),
+            Source(origin="json", key="metadata", path=("thread_id",)),
+            Source(origin="json", key="metadata", path=("conversation_id",)),
             Source(origin="attribute", key="traceloop.association.properties.session_id"),
             Source(origin="attribute", key="traceloop.association.properties.thread_id"),
             Source(origin="attribute", key="traceloop.association.properties.conversation_id"),
@@ -797,7 +832,7 @@ TABLE = Table(
         "mas.operation.name": (Source(origin="attribute", key="mas.operation.name"),),
         "mas.workflow.pattern": (Source(origin="attribute", key="mas.workflow.pattern"),),
         "openai.agent.handoffs": (Source(origin="attribute", key="openai.agent.handoffs"),),
-        "smolagents.managed_agents": (Source(origin="prefix", key="smolagents.managed_agents."),),
+        "smolagents.managed_agents": (Source(origin="prefix", key="smolagents.managed_agents"),),
         "task_key": (Source(origin="attribute", key="task_key", when=When(dialect="openinference")),),
         "thread_id": (
             Source(origin="json", key="metadata", path=("thread_id",)),
@@ -827,9 +862,27 @@ TABLE = Table(
         "__end__",
         "start",
         "default",
-        "assistant_agent_default",
         "None",
+        "finalize",
+        "call_llm_native_tools",
+        "call_llm_and_parse",
+        "execute_tool_action",
+        "execute_native_tool",
+        "initialize_reasoning",
+        "force_final_answer",
+        "route_by_answer_type",
+        "increment_and_continue",
+        "increment_native_and_continue",
+        "continue_iteration",
+        "continue_iteration_native",
+        "agent_finished",
+        "recover_from_parser_error",
+        "recover_from_context_length",
+        "check_max_iterations",
+        "agent_executor",
     ),
+    agent_name_aliases={"Crew Manager": "manager"},
+    transient_id_pattern=".*[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}.*|[0-9]+|agent",
     transfer_tools=(
         TransferTool(
             id="transfer_to",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -16,11 +16,13 @@ from maslens.semconv.dialects.model import (
     KindValues,
     Source,
     Table,
+    Test,
     TransferTool,
     When,
 )
 
 FORMAT = "maslens.dialects/1"
+_ON_KEYS = ("attr", "no_attr", "namespace")
 
 
 class DialectError(ValueError):
@@ -84,6 +86,8 @@ def merge(canonical: Canonical, files: Iterable[DialectFile]) -> Table:
         empty=tuple(raw["empty"]),
         agent_name_pattern=names["pattern"],
         agent_name_deny=tuple(names["deny"]),
+        agent_name_aliases=dict(names["aliases"]),
+        transient_id_pattern=names["transient_id"],
         transfer_tools=tuple(
             TransferTool(**{**tool, "seen_in": tuple(tool["seen_in"])}) for tool in raw["transfer_tools"]
         ),
@@ -187,10 +191,10 @@ class _Reader:
             if len(sources) != 2:
                 raise self.error(place, f"`{test}` takes two sources")
             return Clause(test="same" if test == "same" else "not_same", sources=sources)
-        if test in ("attr", "no_attr", "attr_prefix"):
-            return Clause(test=test, key=value)
-        if test in ("scope", "scope_prefix", "scope_match", "name_match", "event", "span_kind"):
-            return Clause(test=test, value=value)
+        if test == "namespace" and "." in value:
+            raise self.error(place, f"a namespace is the first word of a key, got {value!r}")
+        if test in get_args(Test):
+            return Clause(test=test, key=value) if test in _ON_KEYS else Clause(test=test, value=value)
         raise self.error(place, f"unknown test {test!r}")
 
     def kind_steps(self, given: Mapping[str, Any]) -> Iterable[KindRule | KindValues]:
@@ -222,9 +226,11 @@ class _Reader:
         when = dict(given.get("when") or {})
         if not when and not given.get("scoped"):
             return None
-        attribute, equals = when.pop("attr", ""), ""
+        attribute, equals, head = when.pop("attr", ""), "", ""
         if "attr_eq" in when:
             ((attribute, equals),) = when.pop("attr_eq").items()
+        if "head" in when:
+            ((attribute, head),) = when.pop("head").items()
         result = When(
             kinds=tuple(self.kind(place, kind) for kind in when.pop("kind", ())),
             kinds_not=tuple(self.kind(place, kind) for kind in when.pop("kind_not", ())),
@@ -232,6 +238,7 @@ class _Reader:
             dialect=self.id if given.get("scoped") else "",
             attribute=attribute,
             equals=str(equals),
+            head=head,
         )
         if when:
             raise self.error(place, f"unknown condition {sorted(when)}")
@@ -254,6 +261,8 @@ class _Reader:
             return Source(origin="event", key=key, events=(event,), match=match, when=when)
         if head == "events":
             return Source(origin="events", events=tuple(rest.split(",")), match=match, when=when)
+        if head == "prefix" and rest.count(".") != 1:
+            raise self.error(place, f"a prefix is the first two words of a key, got {rest!r}")
         if head in ("prefix", "hint", "resource"):
             return Source(origin=head, key=rest, match=match, when=when)  # type: ignore[arg-type]  # narrowed above
         raise self.error(place, f"unknown kind of source {text!r}")

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 Origin: TypeAlias = Literal["attribute", "json", "prefix", "event", "events", "name", "status", "resource", "hint"]
 Test: TypeAlias = Literal[
-    "attr", "no_attr", "attr_equals", "attr_prefix", "scope", "scope_prefix", "scope_match", "name_match", "event",
+    "attr", "no_attr", "attr_equals", "namespace", "scope", "scope_prefix", "scope_match", "name_match", "event",
     "span_kind", "same", "not_same",
 ]  # fmt: skip
 
@@ -22,7 +22,8 @@ class When:
     scopes: tuple[str, ...] = ()
     dialect: str = ""  # the span must be in this dialect
     attribute: str = ""  # must be present and not empty …
-    equals: str = ""  # … and, when given, have this value
+    equals: str = ""  # … and, when given, have this value …
+    head: str = ""  # … or, when given, mention this in its first 200 bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +103,8 @@ class Table:
     empty: tuple[str, ...]
     agent_name_pattern: str
     agent_name_deny: tuple[str, ...]
+    agent_name_aliases: Mapping[str, str]
+    transient_id_pattern: str
     transfer_tools: tuple[TransferTool, ...]
     provider_aliases: Mapping[str, str]
     frameworks_not_providers: Mapping[str, str]

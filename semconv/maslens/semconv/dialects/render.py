@@ -24,7 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Reading: TypeAlias = Literal["raw", "derived", "text", "name", "enum", "uint", "uint32", "float", "list"]
+Reading: TypeAlias = Literal["raw", "derived", "text", "name", "id", "enum", "uint", "uint32", "float", "list"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,23 @@
 """Dialects → one ClickHouse SELECT that fills `agent_spans` from `otel_traces`.
 
-Looking an attribute up in a Map is a scan of its keys, and there are hundreds of keys. So every span's keys are translated
-once, on the block's dictionary of keys, into slot numbers; a slot is a list of keys of which the first present one counts.
-Sorted by slot, a lookup is an `indexOf` in a short array of integers. Patterns run on dictionaries (`LowCardinality`) too.
+Looking an attribute up in a Map scans its keys, and there are hundreds of keys to ask for. So all keys of a span are
+translated once into the numbers of slots (a slot is a list of keys of which the first present one counts) and sorted; a
+lookup is then an `indexOf` in a short array of integers. Patterns run on dictionaries (`LowCardinality`), and JSON is
+opened once however many members are asked for.
 
-The SELECT is nested, so that each layer's names are short and nothing is computed twice:
+The SELECT is nested. Each layer gives short names to what the next ones use often; ClickHouse would otherwise analyse the
+same text again and again on every insert:
 
-    found    the span's known keys as sorted numbers; bits of the dialects that its keys and scope tell
-    slots    one column a slot
-    hints    bits complete; values only inference reads
-    kinds    the canonical kind; JSON documents opened
+    found    the span's known keys as sorted numbers; bits of the dialects that keys, scope and events tell
+    slots    one column a slot; the hints
+    told     all bits; JSON documents; what each kind attribute, provider and framework name means
+    kinds    the canonical kind and the framework
+    values   every source that is not a plain attribute
     outside  the columns of `agent_spans`
+
+Conditions are joined with `bitAnd` and `bitOr`: a few hundred `AND` and `OR` take the query analyser a second, on every insert.
+Branches are never lazy: a lazy branch is evaluated on filtered copies of its columns, all contents included, which took
+four times as long as evaluating everything (see `ignore` below). What is expensive gets an empty text where it is not wanted.
 """
 
 from __future__ import annotations
@@ -21,25 +28,27 @@ from functools import cached_property
 
 from maslens.semconv.dialects.columns import AGENT_SPAN_COLUMNS, Column
 from maslens.semconv.dialects.dialect_table import TABLE
-from maslens.semconv.dialects.model import Clause, KindRule, Source, Table, When
+from maslens.semconv.dialects.model import Clause, KindRule, KindValues, Source, Table, When
+from maslens.semconv.dialects.slots import (
+    DROPPED_ATTRIBUTES,
+    EARLY_TESTS,
+    all_sources,
+    asked_hints,
+    assign,
+    is_plain,
+    late_detections,
+    runs,
+)
 
 _RAW = {
-    "Timestamp": "Timestamp",
-    "Duration": "Duration",
-    "TraceId": "TraceId",
-    "SpanId": "SpanId",
-    "ParentSpanId": "ParentSpanId",
-    "ServiceName": "ServiceName",
-    "SpanName": "SpanName",
-    "SpanKind": "SpanKind",
     "ScopeName": "scope",
-    "StatusCode": "StatusCode",
-    "StatusMessage": "StatusMessage",
     "LinkTraceIds": "link_traces",
     "LinkSpanIds": "link_spans",
     "EventNames": "CAST(event_names, 'Array(String)')",
 }
-_DROPPED = "otel.dropped_attributes_count"
+HEAD = 200  # bytes in which `head` is looked for
+_EMPTY = "''"
+_NO_KIND = 255
 
 
 def agent_spans_select(source: str = "otel_traces") -> str:
@@ -48,304 +57,225 @@ def agent_spans_select(source: str = "otel_traces") -> str:
 
 
 class _Compiler:
-    """Holds what the expressions of one table share: slot numbers, dialect bits, kind numbers, JSON documents."""
+    """Holds what the expressions of one table share: slot numbers, dialect bits, kind numbers, names of values."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
         self.bits = {dialect.id: 1 << place for place, dialect in enumerate(table.dialects)}
         self.kinds = {kind: number for number, kind in enumerate(table.kinds)}
+        self.slots = assign(table)
 
     def select(self, source: str) -> str:
-        columns = ",\n    ".join(f"{self._column(column)} AS {column.name}" for column in AGENT_SPAN_COLUMNS)
-        return (
-            f"SELECT\n    {columns}\nFROM\n(\n"
-            f"SELECT\n    *,\n    {self._kinds()}\nFROM\n(\n"
-            f"SELECT\n    *,\n    {self._hints()}\nFROM\n(\n"
-            f"SELECT\n    *,\n    {self._slots()}\nFROM\n(\n"
-            f"SELECT\n    {self._found()}\nFROM {source}\n))))"
-        )
+        columns = [f"{self._column(column)} AS {column.name}" for column in AGENT_SPAN_COLUMNS]
+        inner = source
+        for layer in self._layers:
+            passed = "" if inner == source else "*,\n    "
+            text = ",\n    ".join(layer)
+            inner = f"(\nSELECT\n    {passed}{text}\nFROM {inner}\n)"
+        text = ",\n    ".join(columns)
+        return f"SELECT\n    {text}\nFROM {inner}"
+
+    @cached_property
+    def _layers(self) -> list[list[str]]:
+        return [self._found(), self._slots(), self._told(), self._kinds(), self._values()]
 
     # -- layer `found` -------------------------------------------------------------------------------------------------
 
-    def _found(self) -> str:
-        keys = self._slot_of
-        codes = [slot << 6 | rank for slot, rank in keys.values()]
-        code = f"transform(k, {_strings(keys)}, {_numbers(codes)}, 0::UInt32)"
-        return ",\n    ".join(
-            [
-                "Timestamp, Duration, TraceId, SpanId, ParentSpanId, ServiceName, SpanName, SpanKind, StatusCode, StatusMessage",
-                "ResourceAttributes AS resource",
-                "toLowCardinality(ScopeName) AS scope",
-                "Events.Name AS event_names",
-                "Events.Attributes AS event_attributes",
-                "Links.TraceId AS link_traces",
-                "Links.SpanId AS link_spans",
-                "Links.Attributes AS link_attributes",
-                "mapKeys(SpanAttributes) AS keys",
-                "mapValues(SpanAttributes) AS vals",
-                "arraySort(arrayFilter(x -> x >= 65536, arrayMap((c, v, p) -> "
-                f"if({self._is_empty('v')}, 0, c * 65536 + p), arrayMap(k -> {code}, keys), vals, arrayEnumerate(keys)))) AS found",
-                f"{self._early_bits()} AS early_bits",
-                f"arrayMap(k -> {self._prefix_number()}, keys) AS prefixes",
-            ]
-        )
+    def _found(self) -> list[str]:
+        codes = [slot << 6 | rank for slot, rank in self.slots.values()]
+        return [
+            "Timestamp, Duration, TraceId, SpanId, ParentSpanId, ServiceName, SpanName, SpanKind",
+            "StatusCode, StatusMessage",
+            "ResourceAttributes AS resource",
+            "toLowCardinality(ScopeName) AS scope",
+            "Events.Name AS event_names",
+            "Events.Attributes AS event_attributes",
+            "Links.TraceId AS link_traces",
+            "Links.SpanId AS link_spans",
+            "Links.Attributes AS link_attributes",
+            "mapKeys(SpanAttributes) AS keys",
+            "mapValues(SpanAttributes) AS vals",
+            f"arrayMap(v -> v NOT IN ({', '.join(map(_string, self.table.empty))}), vals) AS told",
+            "arraySort(arrayFilter(x -> x >= 65536, arrayMap((c, t, p) -> c * t * 65536 + p, "
+            f"{_codes('keys', self.slots, codes)}, told, arrayEnumerate(keys)))) AS found",
+            f"arrayMap((c, t) -> toUInt16(c * t), {self._hint_codes()}, told) AS hint_codes",
+            f"{self._groups()} AS groups",
+            f"{self._early_bits()} AS early_bits",
+        ]
+
+    def _groups(self) -> str:
+        return f"arrayMap(k -> transform(substringIndex(k, '.', 2), {_map(self._group_of, 'UInt8')}, 0::UInt8), keys)"
+
+    @cached_property
+    def _group_of(self) -> Mapping[str, int]:
+        """Prefix of flattened lists → number."""
+        prefixes = sorted({source.key for source in all_sources(self.table) if source.origin == "prefix"})
+        return {prefix: number for number, prefix in enumerate(prefixes, start=1)}
 
     def _early_bits(self) -> str:
         """Dialects told by the scope, by the presence of a key or by an event."""
         exact: Counter[str] = Counter()
-        prefix: Counter[str] = Counter()
+        spaces: Counter[str] = Counter()
         scopes: Counter[str] = Counter()
         terms: list[str] = []
-        for dialect, (clause,) in self._detections(single=True):
-            bit = self.bits[dialect]
-            match clause.test:
-                case "attr":
-                    exact[clause.key] |= bit
-                case "attr_prefix":
-                    prefix[clause.key] |= bit
-                case "scope":
-                    scopes[clause.value] |= bit
-                case "attr_equals" | "same" | "not_same" | "no_attr":
-                    pass  # needs slots
-                case _:
-                    terms.append(f"if({self._clause(clause)}, {bit}, 0)::UInt32")
-        terms.append(f"transform(scope, {_strings(scopes)}, {_numbers(scopes.values())}, 0::UInt32)")
-        started = f"extract(k, {_string('^(' + '|'.join(_quote(p) for p in prefix) + ')')})"
-        by_key = (
-            f"bitOr(transform(k, {_strings(exact)}, {_numbers(exact.values())}, 0::UInt32), "
-            f"transform({started}, {_strings(prefix)}, {_numbers(prefix.values())}, 0::UInt32))"
-        )
-        terms.append(f"arrayReduce('groupBitOr', arrayMap(k -> {by_key}, keys))")
-        return _any_bits(terms)
-
-    def _prefix_number(self) -> str:
-        names = "|".join(_quote(prefix) for prefix in self._prefixes)
-        return f"transform(extract(k, {_string(f'^({names})[0-9]')}), {_strings(self._prefixes)}, {_numbers(self._prefixes.values(), 'UInt8')}, 0::UInt8)"
-
-    def _detections(self, *, single: bool) -> Iterable[tuple[str, tuple[Clause, ...]]]:
         for dialect in self.table.dialects:
+            bit = self.bits[dialect.id]
             for clauses in dialect.detect:
-                if (len(clauses) == 1) == single:
-                    yield dialect.id, clauses
+                clause = clauses[0]
+                if len(clauses) > 1 or clause.test not in EARLY_TESTS:
+                    continue
+                if clause.test == "attr":
+                    exact[clause.key] |= bit
+                elif clause.test == "namespace":
+                    spaces[clause.key] |= bit
+                elif clause.test == "scope":
+                    scopes[clause.value] |= bit
+                else:
+                    terms.append(f"toUInt32({self._clause(clause)} * {bit})")
+        by_key = (
+            f"bitOr(transform(k, {_map(exact)}, 0::UInt32), "
+            f"transform(substringIndex(k, '.', 1), {_map(spaces)}, 0::UInt32))"
+        )
+        terms.append(f"transform(scope, {_map(scopes)}, 0::UInt32)")
+        terms.append(f"arrayReduce('groupBitOr', arrayMap(k -> {by_key}, keys))")
+        return _any(terms)
 
     # -- layer `slots` -------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def _runs(self) -> list[tuple[str, ...]]:
-        """Every list of keys that is asked for as a whole, in order of preference."""
-        runs = [
-            run
-            for field, sources in [*self.table.fields.items(), *self.table.hints.items()]
-            for run in _plain_runs(sources, apart=field == "provider")
-            if field in self.table.fields or field in self._asked_hints
-        ]
-        singles = [
-            *self._clause_keys(),
-            *(s.key for s in self._sources() if s.origin in ("attribute", "json") and not _plain(s)),
-            *(s.key for s in self._outside_fields() if _plain(s)),
-            *(source.when.attribute for source in self._sources() if source.when and source.when.attribute),
-            _DROPPED,
-        ]
-        return list(dict.fromkeys([*runs, *((key,) for key in singles)]))
-
-    @cached_property
-    def _slot_of(self) -> Mapping[str, tuple[int, int]]:
-        """Key → (slot, rank in it). A key asked for in several lists gets a slot of its own."""
-        uses = Counter(key for run in self._runs for key in run)
-        slots: dict[str, tuple[int, int]] = {}
-        number = 0
-        for run in self._runs:
-            joined = False
-            for key in run:
-                if key in slots:
-                    joined = False
-                    continue
-                alone = uses[key] > 1
-                if alone or not joined:
-                    number, rank = number + 1, 0
-                else:
-                    rank += 1
-                slots[key] = (number, rank)
-                joined = not alone
-        return slots
-
-    def _slot(self, key: str) -> str:
-        return f"s{self._slot_of[key][0]}"
-
-    def _slots(self) -> str:
-        numbers = sorted({slot for slot, _ in self._slot_of.values()})
-        return ",\n    ".join(
-            [
-                "arrayMap(x -> toUInt16(bitShiftRight(x, 22)), found) AS slots",
-                "arrayMap(x -> bitAnd(x, 65535), found) AS places",
-                *(f"vals[places[indexOf(slots, {number})]] AS s{number}" for number in numbers),
-            ]
-        )
-
-    def _clause_keys(self) -> Iterable[str]:
-        rules = (clauses for _, clauses in [*self._detections(single=True), *self._detections(single=False)])
-        kinds = (step.clauses for step in self.table.kind_steps if isinstance(step, KindRule))
-        for clauses in [*rules, *kinds]:
-            yield from (clause.key for clause in clauses if clause.test in ("attr_equals", "no_attr"))
-        for clauses in [*(c for _, c in self._detections(single=False)), *kinds]:
-            yield from (clause.key for clause in clauses if clause.test == "attr")
-        for step in self.table.kind_steps:
-            if isinstance(step, KindRule):
-                yield from (clause.key for clause in step.clauses if clause.test == "attr")
-            else:
-                yield step.attribute
-
-    def _sources(self) -> Iterable[Source]:
-        for sources in [*self.table.fields.values(), *self.table.hints.values()]:
-            yield from sources
-        yield from self._outside_fields()
-
-    def _outside_fields(self) -> Iterable[Source]:
-        yield from self.table.input_excludes_cache
-        for step in self.table.kind_steps:
-            if isinstance(step, KindRule):
-                for clause in step.clauses:
-                    yield from clause.sources
-
-    # -- layer `hints` -------------------------------------------------------------------------------------------------
-
-    def _hints(self) -> str:
-        late = [
-            f"if({self._all(clauses)}, {self.bits[dialect]}, 0)::UInt32"
-            for dialect, clauses in [*self._detections(single=True), *self._detections(single=False)]
-            if len(clauses) > 1 or clauses[0].test in ("attr_equals", "no_attr", "same", "not_same")
-        ]
-        named = [hint for hint in self.table.hints if hint in self._asked_hints]
-        return ",\n    ".join(
-            [
-                f"{_any_bits(['early_bits', *late])} AS bits",
-                *self._documents("hints", kinds_known=False),
-                *(f"{self._text(self.table.hints[hint])} AS {self._hint(hint)}" for hint in named),
-                *self._hint_columns(),
-            ]
-        )
-
-    @cached_property
-    def _asked_hints(self) -> frozenset[str]:
-        asked = {source.key for source in self._sources() if source.origin == "hint"}
-        return frozenset(asked | set(self.table.framework_hints))
-
-    def _hint(self, name: str) -> str:
-        return "h_" + "".join(letter if letter.isalnum() else "_" for letter in name)
-
-    def _hint_columns(self) -> list[str]:
-        """The hints as sorted codes and values: plain attributes by number, conditional sources beside them."""
+    def _slots(self) -> list[str]:
+        names = list(self.table.hints)
         return [
-            f"arrayMap((c, v) -> if({self._is_empty('v')}, 0, c), arrayMap(k -> {self._hint_code()}, keys), vals) AS hint_codes",
+            "arrayMap(x -> toUInt16(bitShiftRight(x, 22)), found) AS slots",
+            "arrayMap(x -> toUInt16(x), found) AS places",
+            *(f"vals[places[indexOf(slots, {n})]] AS s{n}" for n in sorted({slot for slot, _ in self.slots.values()})),
             "arrayFilter(c -> c != 0, hint_codes) AS hint_found",
             "arraySort((v, c) -> c, arrayFilter((v, c) -> c != 0, vals, hint_codes), hint_found) AS hint_values",
-            f"arrayMap(c -> {self._hint_name('c')}, arraySort(hint_found)) AS hint_names",
+            f"arrayMap(c -> {_strings(names)}[bitShiftRight(c, 4)], arraySort(hint_found)) AS hint_names",
         ]
 
-    def _hint_code(self) -> str:
+    def _slot(self, key: str) -> str:
+        return f"s{self.slots[key][0]}"
+
+    def _hint_codes(self) -> str:
+        """Number of the hint and, in the low bits, its source's place among the sources."""
         codes: dict[str, int] = {}
         for number, (name, sources) in enumerate(self.table.hints.items(), start=1):
-            plain = [source for source in sources if _plain(source)]
+            plain = [source for source in sources if is_plain(source)]
             if list(sources[len(sources) - len(plain) :]) != plain:
                 raise ValueError(f"hint {name}: plain attributes must come after conditional sources")
             for rank, source in enumerate(plain):
                 if source.key in codes:
                     raise ValueError(f"hint {name}: {source.key} is another hint already")
                 codes[source.key] = number << 4 | rank
-        return f"transform(k, {_strings(codes)}, {_numbers(codes.values())}, 0::UInt32)"
+        return _codes("keys", codes, codes.values())
 
-    def _hint_name(self, code: str) -> str:
-        names = list(self.table.hints)
-        return f"transform(bitShiftRight({code}, 4), {_numbers(range(1, len(names) + 1))}, {_strings(names)}, '')"
+    # -- layer `told` --------------------------------------------------------------------------------------------------
 
-    def _hint_map(self) -> str:
-        """All hints of the span; of two values for one name the one preferred by the dialects' order."""
-        some: list[str] = []
-        pairs: list[str] = []
-        for name, sources in self.table.hints.items():
-            conditional = [source for source in sources if not _plain(source)]
-            if conditional:
-                value = (
-                    self._hint(name)
-                    if name in self._asked_hints and len(conditional) == len(sources)
-                    else self._text(conditional)
-                )
-                pairs.append(f"({_string(name)}, {value})")
-                some += [self._present(source) for source in conditional]
-        others = f"if({' OR '.join(dict.fromkeys(some))}, arrayFilter(t -> t.2 != '', [{', '.join(pairs)}]), [])"
-        names = f"arrayConcat(arrayMap(t -> t.1, {others}), hint_names)"
-        values = f"arrayConcat(arrayMap(t -> t.2, {others}), hint_values)"
-        first = f"arrayEnumerateUniq({names})"
-        return (
-            f"mapFromArrays(CAST(arrayFilter((n, u) -> u = 1, {names}, {first}), 'Array(LowCardinality(String))'), "
-            f"arrayFilter((v, u) -> u = 1, {values}, {first}))"
-        )
+    def _told(self) -> list[str]:
+        late = [
+            f"toUInt32({_all([self._clause(clause) for clause in clauses])} * {self.bits[dialect]})"
+            for dialect, clauses in late_detections(self.table)
+        ]
+        return [
+            f"{_any(['early_bits', *late])} AS bits",
+            *self._documents(kinds_known=False),
+            *(f"{self._first(self.table.hints[hint])} AS {_hint(hint)}" for hint in sorted(self._asked_hints)),
+            *(f"{self._kind_told(step)} AS k{n}" for n, step in enumerate(self._kind_values)),
+            *(f"{self._provider_told(source)} AS p{n}" for n, source in enumerate(self.table.fields["provider"])),
+            *(f"{framework} AS f{n}" for n, framework in enumerate(self._frameworks_told)),
+        ]
 
-    def _present(self, source: Source) -> str:
-        if source.origin == "prefix":
-            return f"has(prefixes, {self._prefixes[source.key]})"
-        return f"{self._slot(source.key)} != ''"
+    @cached_property
+    def _asked_hints(self) -> frozenset[str]:
+        return asked_hints(self.table)
+
+    @cached_property
+    def _kind_values(self) -> list[KindValues]:
+        return [step for step in self.table.kind_steps if isinstance(step, KindValues)]
+
+    def _kind_told(self, step: KindValues) -> str:
+        numbers = {value: self.kinds[kind] for value, kind in step.kinds.items()}
+        return f"transform({self._slot(step.attribute)}, {_map(numbers, 'UInt8')}, {_NO_KIND}::UInt8)"
+
+    def _provider_told(self, source: Source) -> str:
+        """A known provider's name, nothing for a framework's; `openai.chat` is `openai`."""
+        value = f"lower(toLowCardinality({self._value(source)}))"
+        known = {**self.table.provider_aliases, **dict.fromkeys(self.table.frameworks_not_providers, "")}
+        head = f"transform(substringIndex({value}, '.', 1), {_texts(self.table.provider_aliases)}, {value})"
+        return f"transform({value}, {_texts(known)}, {head})"
+
+    @cached_property
+    def _frameworks_told(self) -> list[str]:
+        scopes = self.table.framework_scopes
+        exact = {scope: framework for scope, framework in scopes.items() if not scope.endswith("*")}
+        starts = {scope[:-1]: framework for scope, framework in scopes.items() if scope.endswith("*")}
+        pattern = "^(" + "|".join(map(_quote, starts)) + ")"
+        told = [source for source in self.table.fields["provider"] if is_plain(source)]
+        return [
+            f"transform(SpanName, {_texts(self.table.framework_names)}, '')",
+            f"transform(scope, {_texts(exact)}, '')",
+            f"transform(extract(scope, {_string(pattern)}), {_texts(starts)}, '')",
+            *(
+                f"transform(lower(toLowCardinality({self._slot(source.key)})), {_texts(self.table.frameworks_not_providers)}, '')"
+                for source in told
+            ),
+        ]
+
+    def _documents(self, *, kinds_known: bool) -> list[str]:
+        """JSON attributes of which members are asked for, opened once as a tuple of texts."""
+        columns = []
+        for (key, when), (name, members) in self._document_of.items():
+            if _needs_kind(when) == kinds_known:
+                opened = _all([f"startsWith({self._slot(key)}, '{{')", *self._when(when)])
+                shape = ", ".join(f"`{member}` String" for member in members)
+                columns.append(f"JSONExtract(if({opened}, {self._slot(key)}, ''), 'Tuple({shape})') AS {name}")
+        return columns
+
+    @cached_property
+    def _document_of(self) -> Mapping[tuple[str, When | None], tuple[str, list[str]]]:
+        """(attribute, condition) → (column, members)."""
+        documents: dict[tuple[str, When | None], tuple[str, list[str]]] = {}
+        for source in dict.fromkeys(all_sources(self.table)):
+            if source.origin == "json" and _is_member(source):
+                _, members = documents.setdefault((source.key, source.when), (f"d{len(documents)}", []))
+                if source.path[0] not in members:
+                    members.append(str(source.path[0]))
+        return documents
 
     # -- layer `kinds` -------------------------------------------------------------------------------------------------
 
-    def _kinds(self) -> str:
-        arms: list[str] = []
+    def _kinds(self) -> list[str]:
+        arms = []
         for step in self.table.kind_steps:
-            if isinstance(step, KindRule):
-                own = f"bitAnd(bits, {self.bits[step.dialect]}) != 0"
-                arms.append(f"{' AND '.join([own, *map(self._clause, step.clauses)])}, {self.kinds[step.kind]}")
+            if isinstance(step, KindValues):
+                told = f"k{self._kind_values.index(step)}"
+                arms.append(f"{told} != {_NO_KIND}, {told}")
             else:
-                numbers = _numbers((self.kinds[kind] for kind in step.kinds.values()), "UInt8")
-                told = f"transform(toLowCardinality({self._slot(step.attribute)}), {_strings(step.kinds)}, {numbers}, 255::UInt8)"
-                arms.append(f"{told} != 255, {told}")
-        return ",\n    ".join(
-            [
-                f"multiIf({', '.join(arms)}, {self.kinds['other']})::UInt8 AS kind",
-                f"{self._framework()} AS framework",
-                *self._documents("kinds", kinds_known=True),
-            ]
-        )
-
-    def _framework(self) -> str:
-        hints = [
-            f"{self._hint(hint)} != '', {_string(framework)}" for hint, framework in self.table.framework_hints.items()
-        ]
-        names = _transform("SpanName", self.table.framework_names, "''")
-        exact = {scope: f for scope, f in self.table.framework_scopes.items() if not scope.endswith("*")}
-        starts = {scope[:-1]: f for scope, f in self.table.framework_scopes.items() if scope.endswith("*")}
-        started = f"extract(scope, {_string('^(' + '|'.join(_quote(p) for p in starts) + ')')})"
-        providers = [source.key for source in self.table.fields["provider"] if _plain(source)]
-        told = [
-            names,
-            _transform("scope", exact, "''"),
-            _transform(started, starts, "''"),
-            *(_transform(f"lower({self._slot(key)})", self.table.frameworks_not_providers, "''") for key in providers),
-        ]
-        return f"toLowCardinality(multiIf({', '.join([*hints, *(f'{one} != {_EMPTY}, {one}' for one in told)])}, ''))"
-
-    def _documents(self, layer: str, *, kinds_known: bool) -> list[str]:
-        """JSON attributes of which several members are asked for are opened once, as a tuple."""
+                own = f"bitTest(bits, {self.bits[step.dialect].bit_length() - 1})"
+                arms.append(f"{_all([own, *map(self._clause, step.clauses)])}, {self.kinds[step.kind]}")
+        hints = [f"{_hint(hint)} != '', {_string(name)}" for hint, name in self.table.framework_hints.items()]
+        names = [f"f{n} != '', f{n}" for n in range(len(self._frameworks_told))]
         return [
-            f"JSONExtract(if({self._opened(key, when)}, {self._slot(key)}, ''), "
-            f"'Tuple({', '.join(f'`{member}` String' for member in members)})') AS {name}"
-            for (key, when), (name, members, late) in self._document_of.items()
-            if late == kinds_known
+            f"multiIf({', '.join(arms)}, {self.kinds['other']})::UInt8 AS kind",
+            f"toLowCardinality(multiIf({', '.join([*hints, *names])}, '')) AS framework",
         ]
 
-    def _opened(self, key: str, when: When | None) -> str:
-        return " AND ".join([f"startsWith({self._slot(key)}, '{{')", *self._when(when)])
+    # -- layer `values` ------------------------------------------------------------------------------------------------
+
+    def _values(self) -> list[str]:
+        named = [f"{self._value(source)} AS {name}" for source, name in self._value_names.items()]
+        return [*self._documents(kinds_known=True), *named]
 
     @cached_property
-    def _document_of(self) -> Mapping[tuple[str, When | None], tuple[str, list[str], bool]]:
-        """(attribute, condition) → (column, members, whether its condition needs the kind)."""
-        documents: dict[tuple[str, When | None], tuple[str, list[str], bool]] = {}
-        for source in dict.fromkeys(self._sources()):
-            if source.origin == "json" and len(source.path) == 1 and isinstance(source.path[0], str):
-                late = bool(source.when and (source.when.kinds or source.when.kinds_not))
-                _, members, _ = documents.setdefault((source.key, source.when), (f"d{len(documents)}", [], late))
-                if source.path[0] not in members:
-                    members.append(source.path[0])
-        return documents
+    def _value_names(self) -> Mapping[Source, str]:
+        """Sources worth a column of their own: whatever is more than a slot, and is not known already."""
+        wanted = [
+            *(source for field, sources in self.table.fields.items() if field != "provider" for source in sources),
+            *(s for hint, sources in self.table.hints.items() if hint not in self._asked_hints for s in sources),
+            *self.table.input_excludes_cache,
+        ]
+        costly = dict.fromkeys(s for s in wanted if s.match or s.origin not in ("attribute", "status", "hint"))
+        return {source: f"v{n}" for n, source in enumerate(costly)}
 
     # -- outermost layer -----------------------------------------------------------------------------------------------
 
@@ -358,17 +288,19 @@ class _Compiler:
             "InputTokens": self._input_tokens,
             "ExceptionTypes": self._exception_types,
             "LinkTypes": self._link_types,
-            "DroppedAttributes": lambda: f"toUInt32OrZero({self._slot(_DROPPED)})",
+            "DroppedAttributes": self._dropped_attributes,
             "Hints": self._hint_map,
         }
         if column.name in special:
             return special[column.name]()
         if column.reading == "raw":
-            return _RAW[column.name]
-        text = self._text(self.table.fields[column.field])
+            return _RAW.get(column.name, column.name)
+        text = self._text(column.field)
         match column.reading:
             case "name":
                 return f"CAST({self._agent_name(text)}, 'String')"
+            case "id":
+                return f"if(match({text}, {_string('^(?:' + self.table.transient_id_pattern + ')$')}), '', {text})"
             case "enum":
                 return f"toLowCardinality({text})"
             case "uint":
@@ -378,94 +310,105 @@ class _Compiler:
             case "float":
                 return f"toFloat64OrNull({text})"
             case "list":
+                listed = f"startsWith({text}, '[')"
                 return (
-                    f"if(startsWith({text}, '['), JSONExtract({text}, 'Array(String)'), if({text} = '', [], [{text}]))"
+                    f"if({listed}, JSONExtract(if({listed}, {text}, ''), 'Array(String)'), "
+                    f"arrayFilter(x -> x != '', [{text}]))"
                 )
             case _:
                 return text
 
+    def _text(self, field: str) -> str:
+        return self._first(self.table.fields[field], named=True)
+
     def _dialect(self) -> str:
         names = _strings(dialect.id for dialect in self.table.dialects)
-        return f"toLowCardinality(if(bits = 0, '', {names}[toUInt8(log2(bits)) + 1]))"
+        return f"toLowCardinality(if(bits = 0, '', {names}[toUInt8(log2(greatest(bits, 1))) + 1]))"
 
     def _kind(self) -> str:
         """A tool whose name says that it moves control is a handoff."""
-        tool = self._text(self.table.fields["tool.name"])
+        tool = f"toLowCardinality({self._text('tool.name')})"
         anywhere = "|".join(f"(?:{_re2(t.pattern)})" for t in self.table.transfer_tools if not t.framework)
-        moves = [f"match(toLowCardinality({tool}), {_string(anywhere)})"]
-        for only in self.table.transfer_tools:
-            if only.framework:
-                moves.append(
-                    f"framework = {_string(only.framework)} AND match(toLowCardinality({tool}), {_string(_re2(only.pattern))})"
-                )
-        number = f"if(kind = {self.kinds['tool']} AND ({' OR '.join(f'({move})' for move in moves)}), {self.kinds['handoff']}, kind)"
-        return f"toLowCardinality({_strings(self.table.kinds)}[{number} + 1])"
+        moves = [
+            f"match({tool}, {_string(anywhere)})",
+            *(
+                _all([f"framework = {_string(t.framework)}", f"match({tool}, {_string(_re2(t.pattern))})"])
+                for t in self.table.transfer_tools
+                if t.framework
+            ),
+        ]
+        moved = _all([f"kind = {self.kinds['tool']}", _any(moves)])
+        return f"toLowCardinality({_strings(self.table.kinds)}[if({moved}, {self.kinds['handoff']}, kind) + 1])"
 
     def _provider(self) -> str:
-        """The first value that is a provider and not a framework; `openai.chat` is `openai`."""
-        arms = []
-        for source in self.table.fields["provider"]:
-            value = f"lower(toLowCardinality({self._one(source)}))"
-            known = {**self.table.provider_aliases, **dict.fromkeys(self.table.frameworks_not_providers, "")}
-            head = f"extract({value}, '^([^.]*)[.]')"
-            told = _transform(value, known, _transform(head, self.table.provider_aliases, value))
-            arms.append(f"{' AND '.join([*self._when(source.when), f'{told} != {_EMPTY}'])}, {told}")
-        return f"toLowCardinality(multiIf({', '.join(arms)}, ''))"
+        told = [(self._when(s.when), f"p{n}") for n, s in enumerate(self.table.fields["provider"])]
+        return f"toLowCardinality({_first_of(told)})"
 
     def _input_tokens(self) -> str:
         """Cached tokens are a part of the input; whoever counts them apart gets them added."""
-        told, read, written = (
-            _uint(self._text(self.table.fields[field]))
-            for field in ("tokens.input", "tokens.cache_read", "tokens.cache_write")
-        )
+        told, read, written = (_uint(self._text(f"tokens.{part}")) for part in ("input", "cache_read", "cache_write"))
         cached = f"(ifNull({read}, 0) + ifNull({written}, 0))"
-        apart = [
-            f"({cached} > {told})",
-            *(f"({self._text([source])} != '')" for source in self.table.input_excludes_cache),
-        ]
-        return f"CAST(if({' OR '.join(apart)}, {told} + {cached}, {told}), 'Nullable(UInt64)')"
+        apart = _any(
+            [f"ifNull({cached} > {told}, 0)", *(f"{self._named(s)} != ''" for s in self.table.input_excludes_cache)]
+        )
+        return f"CAST(if({apart}, {told} + {cached}, {told}), 'Nullable(UInt64)')"
+
+    def _dropped_attributes(self) -> str:
+        """Besides, `ignore` makes an eager column of everything named, so that no branch evaluates it lazily."""
+        named = [column.rsplit(" AS ", 1)[1] for layer in self._layers[1:] for column in layer]
+        return f"CAST(toUInt32OrZero({self._slot(DROPPED_ATTRIBUTES)}) + ignore({', '.join(named)}), 'UInt32')"
 
     def _exception_types(self) -> str:
-        return (
-            "if(has(event_names, 'exception'), arrayMap(a -> a['exception.type'], "
-            "arrayFilter((a, n) -> n = 'exception', event_attributes, event_names)), [])"
-        )
+        exceptions = "arrayFilter((a, n) -> n = 'exception', event_attributes, event_names)"
+        return f"arrayMap(a -> a['exception.type'], {exceptions})"
 
     def _link_types(self) -> str:
-        arms = ", ".join(f"a[{_string(key)}] != '', a[{_string(key)}]" for key in self.table.link_type_keys)
-        return f"if(empty(link_attributes), [], arrayMap(a -> multiIf({arms}, ''), link_attributes))"
+        arms = [([], f"a[{_string(key)}]") for key in self.table.link_type_keys]
+        return f"arrayMap(a -> {_first_of(arms)}, link_attributes)"
+
+    def _hint_map(self) -> str:
+        """All hints of the span; of two values for one name the one preferred by the dialects' order."""
+        pairs = []
+        for name, sources in self.table.hints.items():
+            conditional = [source for source in sources if not is_plain(source)]
+            if conditional:
+                pairs.append(f"({_string(name)}, {self._first(conditional, named=name not in self._asked_hints)})")
+        others = f"arrayFilter(t -> t.2 != '', [{', '.join(pairs)}])"
+        names = f"arrayConcat(arrayMap(t -> t.1, {others}), hint_names)"
+        values = f"arrayConcat(arrayMap(t -> t.2, {others}), hint_values)"
+        first = f"arrayEnumerateUniq({names})"
+        return (
+            f"mapFromArrays(CAST(arrayFilter((n, u) -> u = 1, {names}, {first}), 'Array(LowCardinality(String))'), "
+            f"arrayFilter((v, u) -> u = 1, {values}, {first}))"
+        )
 
     def _agent_name(self, text: str) -> str:
         name = f"extract(toLowCardinality({text}), {_string(self.table.agent_name_pattern)})"
-        return f"if({name} IN ({', '.join(map(_string, self.table.agent_name_deny))}), '', {name})"
+        known = {**dict.fromkeys(self.table.agent_name_deny, ""), **self.table.agent_name_aliases}
+        return f"transform({name}, {_texts(known)}, {name})"
 
     # -- sources and conditions ----------------------------------------------------------------------------------------
 
-    def _text(self, sources: Sequence[Source]) -> str:
+    def _first(self, sources: Sequence[Source], *, named: bool = False) -> str:
         """The first source that says something, as text."""
         arms: list[tuple[list[str], str]] = []
-        for run in _runs(sources):
+        for run in runs(sources):
             if isinstance(run, Source):
-                arms.append((self._when(run.when), self._one(run)))
+                arms.append((self._when(run.when), self._named(run) if named else self._value(run)))
             else:
                 arms += [([], slot) for slot in dict.fromkeys(map(self._slot, run))]
-        if len(arms) == 1 and not arms[0][0]:
-            return arms[0][1]
-        if not arms:
-            return "''"
-        *others, (conditions, last) = arms
-        tail = f"if({' AND '.join(conditions)}, {last}, '')" if conditions else last
-        parts = [f"{' AND '.join([*conditions, f'{value} != {_EMPTY}'])}, {value}" for conditions, value in others]
-        return f"multiIf({', '.join([*parts, tail])})" if parts else tail
+        return _first_of(arms)
 
-    def _one(self, source: Source) -> str:
-        value = self._value(source)
-        if not source.match:
-            return value
-        value = value if source.origin == "name" else f"toLowCardinality({value})"
-        return f"CAST(extract({value}, {_string('(?s)' + source.match)}), 'String')"
+    def _named(self, source: Source) -> str:
+        return self._value_names.get(source) or self._value(source)
 
     def _value(self, source: Source) -> str:
+        value = self._whole(source)
+        if not source.match:
+            return value
+        return f"CAST(extract(toLowCardinality({value}), {_string('(?s)' + source.match)}), 'String')"
+
+    def _whole(self, source: Source) -> str:
         match source.origin:
             case "attribute":
                 return self._slot(source.key)
@@ -474,9 +417,8 @@ class _Compiler:
             case "prefix":
                 return self._flattened(source.key)
             case "event":
-                name = _string(source.events[0])
-                found = f"event_attributes[arrayLastIndex(n -> n = {name}, event_names)][{_string(source.key)}]"
-                return f"if(has(event_names, {name}), {found}, '')"
+                place = f"arrayLastIndex(n -> n = {_string(source.events[0])}, event_names)"
+                return f"event_attributes[{place}][{_string(source.key)}]"
             case "events":
                 return self._event_list(source.events)
             case "name":
@@ -486,35 +428,28 @@ class _Compiler:
             case "resource":
                 return f"resource[{_string(source.key)}]"
             case _:
-                return self._hint(source.key)
+                return _hint(source.key)
 
     def _json(self, source: Source) -> str:
         slot = self._slot(source.key)
+        if _is_member(source):
+            return f"tupleElement({self._document_of[source.key, source.when][0]}, {_string(str(source.path[0]))})"
         if not source.path:
-            return f"if({slot} = '', '', JSONExtractString({slot}))"
-        if len(source.path) == 1 and isinstance(source.path[0], str):
-            return f"tupleElement({self._document_of[source.key, source.when][0]}, {_string(source.path[0])})"
+            return f"JSONExtractString({slot})"
         path = ", ".join(str(part + 1) if isinstance(part, int) else _string(part) for part in source.path)
         opening = "[" if isinstance(source.path[0], int) else "{"
-        return f"if(startsWith({slot}, '{opening}'), JSONExtractString({slot}, {path}), '')"
-
-    @cached_property
-    def _prefixes(self) -> Mapping[str, int]:
-        return {
-            key: n for n, key in enumerate(sorted({s.key for s in self._sources() if s.origin == "prefix"}), start=1)
-        }
+        wanted = _all([f"startsWith({slot}, '{opening}')", *self._when(source.when)])
+        return f"JSONExtractString(if({wanted}, {slot}, ''), {path})"
 
     def _flattened(self, prefix: str) -> str:
-        """`prefix0.a`, `prefix1.a` … as one JSON object, in the order of the keys."""
-        n = self._prefixes[prefix]
-        keys = (
-            f"arrayMap(k -> substring(k, {len(prefix.encode()) + 1}), arrayFilter((k, p) -> p = {n}, keys, prefixes))"
-        )
-        values = f"arrayFilter((v, p) -> p = {n}, vals, prefixes)"
-        return f"if(has(prefixes, {n}), toJSONString(mapFromArrays(CAST({keys}, 'Array(String)'), {values})), '')"
+        """`prefix.0.a`, `prefix.1.a` … as one JSON object, in the order of the keys."""
+        n = self._group_of[prefix]
+        keys = f"arrayMap(k -> substring(k, {len(prefix) + 2}), arrayFilter((k, g) -> g = {n}, keys, groups))"
+        values = f"arrayFilter((v, g) -> g = {n}, vals, groups)"
+        return f"if(has(groups, {n}), toJSONString(mapFromArrays(CAST({keys}, 'Array(String)'), {values})), '')"
 
     def _event_list(self, events: Sequence[str]) -> str:
-        names = f"[{', '.join(map(_string, events))}]"
+        names = _strings(events)
         pairs = (
             "arrayMap((n, a) -> CAST((n, a), 'Tuple(name String, attributes Map(String, String))'), "
             f"arrayFilter(n -> has({names}, n), event_names), "
@@ -527,33 +462,36 @@ class _Compiler:
             return []
         conditions = []
         if when.dialect:
-            conditions.append(f"bitAnd(bits, {self.bits[when.dialect]}) != 0")
+            conditions.append(f"bitTest(bits, {self.bits[when.dialect].bit_length() - 1})")
         if when.kinds:
-            conditions.append(f"kind IN ({', '.join(str(self.kinds[kind]) for kind in when.kinds)})")
+            conditions.append(f"bitTest({self._kind_set(when.kinds)}, kind)")
         if when.kinds_not:
-            conditions.append(f"kind NOT IN ({', '.join(str(self.kinds[kind]) for kind in when.kinds_not)})")
+            conditions.append(f"(bitTest({self._kind_set(when.kinds_not)}, kind) = 0)")
         if when.scopes:
-            conditions.append(f"scope IN ({', '.join(map(_string, when.scopes))})")
+            conditions.append(f"(scope IN ({', '.join(map(_string, when.scopes))}))")
         if when.attribute:
             slot = self._slot(when.attribute)
-            conditions.append(f"{slot} = {_string(when.equals)}" if when.equals else f"{slot} != ''")
+            if when.head:
+                conditions.append(f"(position(substring({slot}, 1, {HEAD}), {_string(when.head)}) > 0)")
+            else:
+                conditions.append(f"({slot} = {_string(when.equals)})" if when.equals else f"({slot} != '')")
         return conditions
 
-    def _all(self, clauses: Sequence[Clause]) -> str:
-        return " AND ".join(map(self._clause, clauses))
+    def _kind_set(self, kinds: Iterable[str]) -> str:
+        return f"{sum(1 << self.kinds[kind] for kind in kinds)}::UInt32"
 
     def _clause(self, clause: Clause) -> str:
         match clause.test:
             case "attr":
-                return f"{self._slot(clause.key)} != ''"
+                return f"({self._slot(clause.key)} != '')"
             case "no_attr":
-                return f"{self._slot(clause.key)} = ''"
+                return f"({self._slot(clause.key)} = '')"
             case "attr_equals":
-                return f"{self._slot(clause.key)} = {_string(clause.value)}"
-            case "attr_prefix":
-                return f"arrayExists(k -> startsWith(k, {_string(clause.key)}), keys)"
+                return f"({self._slot(clause.key)} = {_string(clause.value)})"
+            case "namespace":
+                return f"arrayExists(k -> startsWith(k, {_string(clause.key + '.')}), keys)"
             case "scope":
-                return f"scope = {_string(clause.value)}"
+                return f"(scope = {_string(clause.value)})"
             case "scope_prefix":
                 return f"startsWith(scope, {_string(clause.value)})"
             case "scope_match":
@@ -563,40 +501,37 @@ class _Compiler:
             case "event":
                 return f"has(event_names, {_string(clause.value)})"
             case "span_kind":
-                return f"SpanKind = {_string(clause.value)}"
+                return f"(SpanKind = {_string(clause.value)})"
             case _:
-                one, other = map(self._one, clause.sources)
-                both = f"({one} != '' AND {one} = {other})"
-                return both if clause.test == "same" else f"NOT {both}"
-
-    def _is_empty(self, value: str) -> str:
-        return " OR ".join(f"{value} = {_string(text)}" for text in self.table.empty)
+                one, other = map(self._value, clause.sources)
+                same = f"bitAnd({one} != '', {one} = {other})"
+                return same if clause.test == "same" else f"({same} = 0)"
 
 
-def _plain(source: Source) -> bool:
-    return source.origin == "attribute" and not source.match and source.when is None
+def _is_member(source: Source) -> bool:
+    return len(source.path) == 1 and isinstance(source.path[0], str)
 
 
-def _runs(sources: Sequence[Source]) -> list[Source | tuple[str, ...]]:
-    """Neighbouring plain attributes as one list of keys, everything else by itself."""
-    result: list[Source | tuple[str, ...]] = []
-    for source in sources:
-        if not _plain(source):
-            result.append(source)
-        elif result and isinstance(result[-1], tuple):
-            result[-1] = (*result[-1], source.key)
-        else:
-            result.append((source.key,))
-    return result
+def _needs_kind(when: When | None) -> bool:
+    return when is not None and bool(when.kinds or when.kinds_not)
 
 
-def _plain_runs(sources: Sequence[Source], *, apart: bool) -> list[tuple[str, ...]]:
-    if apart:
-        return [(source.key,) for source in sources if _plain(source)]
-    return [run for run in _runs(sources) if isinstance(run, tuple)]
+def _hint(name: str) -> str:
+    return "h_" + "".join(letter if letter.isalnum() else "_" for letter in name)
 
 
-_EMPTY = "''"
+def _first_of(arms: Sequence[tuple[Sequence[str], str]]) -> str:
+    """The first text that is not empty and whose conditions hold."""
+    if not arms:
+        return _EMPTY
+    if len(arms) == 1 and not arms[0][0]:
+        return arms[0][1]
+    *others, (conditions, last) = arms
+    parts = [f"{_all([*conditions, f'{value} != {_EMPTY}'])}, {value}" for conditions, value in others]
+    if conditions:
+        parts.append(f"{_all(conditions)}, {last}")
+        last = _EMPTY
+    return f"multiIf({', '.join([*parts, last])})"
 
 
 def _uint(text: str) -> str:
@@ -604,15 +539,31 @@ def _uint(text: str) -> str:
     return f"ifNull(toUInt64OrNull({text}), accurateCastOrNull(toFloat64OrNull({text}), 'UInt64'))"
 
 
-def _any_bits(terms: Sequence[str]) -> str:
+def _all(conditions: Sequence[str]) -> str:
+    return _folded("bitAnd", conditions)
+
+
+def _any(terms: Sequence[str]) -> str:
+    return _folded("bitOr", terms)
+
+
+def _folded(function: str, terms: Sequence[str]) -> str:
     result = terms[0]
     for term in terms[1:]:
-        result = f"bitOr({result}, {term})"
+        result = f"{function}({result}, {term})"
     return result
 
 
-def _transform(value: str, table: Mapping[str, str], otherwise: str) -> str:
-    return f"transform({value}, {_strings(table)}, {_strings(table.values())}, {otherwise})"
+def _codes(keys: str, known: Iterable[str], codes: Iterable[int]) -> str:
+    return f"arrayMap(k -> transform(k, {_strings(known)}, {_numbers(codes)}, 0::UInt32), {keys})"
+
+
+def _map(table: Mapping[str, int], type_: str = "UInt32") -> str:
+    return f"{_strings(table)}, {_numbers(table.values(), type_)}"
+
+
+def _texts(table: Mapping[str, str]) -> str:
+    return f"{_strings(table)}, {_strings(table.values())}"
 
 
 def _string(text: str) -> str:
