@@ -70,7 +70,7 @@ def migrate(store: Statements, *, on_progress: Callable[[str], None] | None = No
             )
     table = agent_spans_table()
     if known.get("agent_spans") != checksum(table):
-        apply("agent_spans", table, iter((table, *_missing_columns())))
+        apply("agent_spans", table, _brought_up(store, table))
     for view in views():
         if known.get(view.name) != checksum(view.select):
             apply(view.name, view.select, iter((_apply_view(store, view),)))
@@ -112,10 +112,16 @@ SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1,
     enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 134217728"""
 
 
-def _missing_columns() -> Iterator[str]:
-    """A table made for fewer columns gets the new ones at its end (a view fills by name)."""
+def _brought_up(store: Statements, table: str) -> Iterator[str]:
+    """The table, and where it was made for fewer columns, the new ones at its end (a view fills by name)."""
+    yield table
+    there = store.rows(
+        "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}",
+        {"table": "agent_spans"},
+    )
     for column in AGENT_SPAN_COLUMNS:
-        yield (f"ALTER TABLE agent_spans ADD COLUMN IF NOT EXISTS {column.name} {column.type}{_codec(column.name)}")
+        if there and column.name not in {row["name"] for row in there}:
+            yield f"ALTER TABLE agent_spans ADD COLUMN IF NOT EXISTS {column.name} {column.type}{_codec(column.name)}"
 
 
 def _codec(column: str) -> str:

@@ -28,7 +28,6 @@ def views() -> Iterator[View]:
     yield View(name="otel_logs_decode", source="otlp_logs_inbox", target="otel_logs", select=LOGS)
     yield View(name="agent_events_from_spans", source="otel_traces", target="agent_events", select=SPAN_EVENTS)
     yield View(name="agent_events_from_logs", source="otel_logs", target="agent_events", select=LOG_EVENTS)
-    yield View(name="session_traces_mv", source="agent_spans", target="session_traces", select=SESSION_TRACES)
     yield View(name="agent_spans_mv", source="otel_traces", target="agent_spans", select=agent_spans_select())
 
 
@@ -222,9 +221,3 @@ SELECT
     LogAttributes AS Attributes
 FROM (SELECT *, if(EventName = '', LogAttributes['event.name'], EventName) AS Name FROM otel_logs)
 WHERE {_OURS.format(name="Name")}"""
-
-SESSION_TRACES = """
-SELECT SessionId, TraceId, min(Timestamp) AS Start, max(Timestamp) AS End
-FROM agent_spans
-WHERE SessionId != ''
-GROUP BY SessionId, TraceId"""

@@ -38,15 +38,3 @@ PARTITION BY toDate(Timestamp)
 ORDER BY (TraceId, Timestamp, EventName)
 SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1,
     enable_block_number_column = 1, non_replicated_deduplication_window = 10000;
-
--- Which traces belong to this session? One row per pair and insert, until merged.
-CREATE TABLE IF NOT EXISTS session_traces
-(
-    SessionId String CODEC(ZSTD(1)),
-    TraceId String CODEC(ZSTD(1)),
-    Start SimpleAggregateFunction(min, DateTime64(9)) CODEC(ZSTD(1)),
-    End SimpleAggregateFunction(max, DateTime64(9)) CODEC(ZSTD(1))
-)
-ENGINE = AggregatingMergeTree
-ORDER BY (SessionId, TraceId)
-SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
