@@ -6,6 +6,7 @@ from base64 import b64decode
 from binascii import Error
 from ipaddress import ip_address
 
+from maslens.collector_processor.access import Scope as TokenScope
 from maslens.collector_processor.access import Tokens, is_loopback
 from maslens.collector_processor.errors import Forbidden, Unauthenticated
 from starlette.datastructures import Headers, QueryParams
@@ -38,13 +39,19 @@ class Guarded:
         if self._only_local and not _names_this_machine(headers.get("host", "")):
             return PlainTextResponse("this address is answered only as localhost\n", status_code=421)
         try:
-            self._tokens.grant(_bearer(headers, scope), "ingest" if scope["path"] in TAKING_PATHS else "read")
+            self._tokens.grant(_bearer(headers, scope), _needed(scope["path"]))
         except Unauthenticated as reason:
             challenge = {"WWW-Authenticate": 'Bearer realm="maslens", Basic realm="maslens"'}
             return PlainTextResponse(f"{reason}\n", status_code=401, headers=challenge)
         except Forbidden as reason:
             return PlainTextResponse(f"{reason}\n", status_code=403)
         return None
+
+
+def _needed(path: str) -> TokenScope:
+    if path.startswith("/admin/"):
+        return "admin"
+    return "ingest" if path in TAKING_PATHS else "read"
 
 
 def _bearer(headers: Headers, scope: Scope) -> str:

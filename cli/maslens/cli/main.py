@@ -54,6 +54,7 @@ def _port(name: str) -> Any:
     return typer.Option(f"--{name.replace('_', '-')}", metavar="PORT", help=_brief(name))
 
 
+JournalDir = Annotated[Path | None, typer.Option("--journal-dir", metavar="DIR", help=_brief("journal_dir"))]
 OtlpGrpcPort = Annotated[int | None, _port("otlp_grpc_port")]
 OtlpHttpPort = Annotated[int | None, _port("otlp_http_port")]
 PagePort = Annotated[int | None, _port("page_port")]
@@ -134,6 +135,19 @@ def query(
     reads.show_query(sys.stdin.read() if sql == "-" else sql, settings, url=url, form=form)
 
 
+@app.command(
+    "run",
+    rich_help_panel=_RUN,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def run(context: typer.Context) -> None:
+    """Run a Python program of agents, unchanged, and send what its agents do to maslens: maslens run python app.py."""
+    from maslens.instrumentation.run import main as run_program
+
+    raise typer.Exit(run_program(context.args))
+
+
 def _server_command(name: str, text: str) -> None:
     """`up` and its halves; they differ in what they run."""
 
@@ -153,9 +167,7 @@ def _server_command(name: str, text: str) -> None:
         tls_client_ca: Annotated[
             Path | None, typer.Option("--tls-client-ca", metavar="FILE", help=_brief("tls_client_ca"))
         ] = None,
-        journal_dir: Annotated[
-            Path | None, typer.Option("--journal-dir", metavar="DIR", help=_brief("journal_dir"))
-        ] = None,
+        journal_dir: JournalDir = None,
         journal_max_bytes: Annotated[
             str | None, typer.Option("--journal-max-bytes", metavar="SIZE", help=_brief("journal_max_bytes"))
         ] = None,
@@ -235,6 +247,48 @@ def migrate(data: Data = None, store: Store = None, config: Config = None) -> No
     from maslens.cli import reads
 
     reads.migrate(_settings(config, data=data, store=store))
+
+
+@app.command(rich_help_panel=_DATA)
+def reprocess(
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="2h, 7d or an ISO time")],
+    data: Data = None,
+    store: Store = None,
+    token_file: TokenFile = None,
+    config: Config = None,
+) -> None:
+    """Compute facts again, of every session with a span since then: after a rule or a price has changed."""
+    from maslens.cli import upkeep
+
+    upkeep.reprocess(_settings(config, data=data, store=store, token_file=token_file), since)
+
+
+deadletter = typer.Typer(no_args_is_help=True, help="Requests that the store refused for good.")
+app.add_typer(deadletter, name="deadletter", rich_help_panel=_DATA)
+
+
+@deadletter.command("list")
+def deadletter_list(
+    data: Data = None, journal_dir: JournalDir = None, form: Form = Format.table, config: Config = None
+) -> None:
+    """What lies there, and why."""
+    from maslens.cli import upkeep
+
+    upkeep.list_dead_letters(_settings(config, data=data, journal_dir=journal_dir), form)
+
+
+@deadletter.command("retry")
+def deadletter_retry(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="only these")] = None,
+    data: Data = None,
+    journal_dir: JournalDir = None,
+    token_file: TokenFile = None,
+    config: Config = None,
+) -> None:
+    """Send them to the running maslens again."""
+    from maslens.cli import upkeep
+
+    upkeep.retry_dead_letters(_settings(config, data=data, journal_dir=journal_dir, token_file=token_file), names or [])
 
 
 @app.command(rich_help_panel=_DATA)

@@ -24,7 +24,7 @@ from maslens.cli.servers import HttpServer, bind, check_free
 from maslens.cli.settings import Settings
 from maslens.cli.sources import Owner, in_worker, open_own
 from maslens.cli.text import safe
-from maslens.cli.web import Health, observing_routes, receiver_parts, sidecar_parts
+from maslens.cli.web import Health, admin_routes, observing_routes, receiver_parts, sidecar_parts
 from maslens.collector_processor import Receiver
 from maslens.storage import Store, open_store
 from starlette.applications import Starlette
@@ -129,7 +129,7 @@ def _page(store: Store, receiver: Receiver | None, sidecar: Sidecar, computing: 
     health = Health(problems=lambda: _problems(store, receiver))
     routes = observing_routes(Exposition(sidecar, parts), health)
     if computing:
-        routes += clickhouse_routes(store, "/clickhouse", "/clickhouse/")
+        routes += [*clickhouse_routes(store, "/clickhouse", "/clickhouse/"), *admin_routes(sidecar)]
     return Starlette(routes=routes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from anyio import to_thread
 from maslens.analytics.metrics import Exposition, Part
@@ -43,6 +44,21 @@ def observing_routes(exposition: Exposition, health: Health) -> list[BaseRoute]:
 def observing_app(exposition: Exposition, health: Health) -> Starlette:
     """Only those, for a receiver or a sidecar that runs alone."""
     return Starlette(routes=observing_routes(exposition, health))
+
+
+def admin_routes(sidecar: Sidecar) -> list[BaseRoute]:
+    """What changes something. The header keeps web pages out: no page may send it here unasked."""
+
+    async def reprocess(request: Request) -> Response:
+        if "x-maslens" not in request.headers:
+            return PlainTextResponse("the header X-Maslens is missing\n", status_code=403)
+        try:
+            since = datetime.fromisoformat(request.query_params["since"])
+        except (KeyError, ValueError):
+            return PlainTextResponse("since must be an ISO 8601 time\n", status_code=400)
+        return JSONResponse({"traces": await to_thread.run_sync(sidecar.reprocess, since)})
+
+    return [Route("/admin/reprocess", reprocess, methods=["POST"])]
 
 
 def receiver_parts(receiver: Receiver) -> list[Part]:
