@@ -1,0 +1,60 @@
+"""OTLP_HTTP_URL and OTLP_GRPC_ADDR (and OTLP_TOKEN) name the receiver to test; without them ours is started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from maslens.collector_processor import Receiver, ReceiverConfig
+
+from tests.collector_processor.stores import MemoryStore
+from tests.contract.otlp.endpoint import Endpoint, endpoint_from_environment
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    given = endpoint_from_environment()
+    if given is not None:
+        yield given
+        return
+    directory: Path = tmp_path_factory.mktemp("receiver")
+    receiver = Receiver(ReceiverConfig(directory=directory, grpc_port=0, http_port=0), MemoryStore())
+    receiver.start()
+    try:
+        yield Endpoint(f"http://127.0.0.1:{receiver.http_port}", f"127.0.0.1:{receiver.grpc_port}", ours=True)
+    finally:
+        receiver.stop()
+
+
+@pytest.fixture(autouse=True)
+def _still_serving(request: pytest.FixtureRequest, endpoint: Endpoint) -> Iterator[None]:
+    """Whatever a test sent, the next good request is served."""
+    yield
+    from tests.contract.otlp.endpoint import trace_request
+
+    if endpoint.http:
+        assert endpoint.post(trace_request()).status == 200
+    if endpoint.grpc:
+        assert endpoint.export(trace_request()) == b""
+
+
+@pytest.fixture
+def over_http(endpoint: Endpoint) -> Endpoint:
+    if not endpoint.http:
+        pytest.skip("no OTLP_HTTP_URL given")
+    return endpoint
+
+
+@pytest.fixture
+def over_grpc(endpoint: Endpoint) -> Endpoint:
+    if not endpoint.grpc:
+        pytest.skip("no OTLP_GRPC_ADDR given")
+    return endpoint
+
+
+@pytest.fixture
+def ours(endpoint: Endpoint) -> Endpoint:
+    if not endpoint.ours:
+        pytest.skip("the specification leaves this open; this is our choice")
+    return endpoint
