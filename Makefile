@@ -53,5 +53,8 @@ frameworks: $(STAMP) ## a virtual environment for each framework under build/ven
 validate: $(STAMP) ## hold every number against labelled data; DATASETS=../shared/datasets CAPTURES=../shared/captures
 	@$(BIN)/python -m tests.validate DATASETS=$(DATASETS) CAPTURES=$(CAPTURES) $(ARGS)
 
+collector: $(STAMP) ## an OpenTelemetry Collector and telemetrygen from Go modules, for the contract tests and the bench
+	@$(BIN)/python -m tests.contract.collector.build
+
 clean: ## what the build left behind
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache
