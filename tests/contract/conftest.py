@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from maslens.cli.sources import Owner
+
 from tests.bench.processes import wait_until
 
 START_S = 60.0

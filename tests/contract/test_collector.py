@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from tests.bench.processes import free_port, wait_until
 from tests.contract.collector.build import collector, missing, telemetrygen
 from tests.contract.conftest import Served

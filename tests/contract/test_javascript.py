@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from tests.contract.conftest import Served
 
 HERE = Path(__file__).parent / "javascript"
