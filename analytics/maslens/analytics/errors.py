@@ -49,7 +49,8 @@ class Mishap:
     error_type: str
     message: str
     at: int
-    recovered: bool
+    recovered: bool  # its run, one around it or the workflow went on
+    last: bool = True  # its run did nothing after it
 
 
 def marks(spans: Spans) -> Marks:
@@ -80,7 +81,8 @@ def mishaps(spans: Spans, calls: ModelCalls, runs: Runs, edges: list[Edge], mark
         raised = next(iter(spans.frame["ExceptionTypes"][row]), "")
         run, at = int(runs.of_span[row]), int(spans.end[row])
         kind = spans.text("ErrorType", row) or raised or _kind_in(message)
-        found.append(Mishap(row, run, kind, message, at, work.went_on(run, row, at)))
+        last = work.last_begun.get(run, 0) <= at
+        found.append(Mishap(row, run, kind, message, at, work.went_on(run, row, at), last))
     failing = {mishap.run for mishap in found if not mishap.recovered}
     failing |= {run.number for run in runs if any(marked.cancelled[row] for row in run.anchors)}
     found += _unanswered(spans, calls, runs, marked, work, failing)
@@ -98,7 +100,7 @@ def run_failures(runs: Runs, found: list[Mishap], marked: Marks) -> dict[int, tu
     status = {run.number: ("cancelled", "") for run in runs if any(marked.cancelled[row] for row in run.anchors)}
     status |= {run.number: ("error", "") for run in runs if any(marked.failed[row] for row in run.anchors)}
     for mishap in found:
-        if mishap.run >= 0 and (not mishap.recovered or mishap.error_type == "span_lost" or mishap.run in status):
+        if mishap.run >= 0 and mishap.last:
             status[mishap.run] = ("cancelled", "") if mishap.error_type == "no_answer" else ("error", mishap.error_type)
     return status
 

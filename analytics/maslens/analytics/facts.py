@@ -27,7 +27,7 @@ from .prices import PriceBook
 from .runs import Run, Runs, agent_runs
 from .sessions import outcomes, stitched, without_repeats
 from .spans import Spans
-from .transfers import TOOLS
+from .transfers import is_but_a_handoff
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def _tool_calls(seen: _Seen) -> pl.DataFrame:
     """Tools that were carried out, each once: not the transport inside a tool, nor a tool that is but a handoff."""
     spans = seen.spans
     tools = spans.frame["ToolName"]
-    handoffs = [tool for tool in tools.unique() if tool and TOOLS.in_name(tool)]
+    handoffs = [tool for tool in tools.unique() if tool and is_but_a_handoff(tool)]
     acting = spans.of_kind("tool", "handoff") & (tools != "").to_numpy() & ~tools.is_in(handoffs).to_numpy()
     above = spans.forest.nearest(acting | spans.of_kind("agent"), own=False)
     called = np.array([names.key(names.tool(tool)) for tool in tools], dtype=object)
@@ -367,9 +367,10 @@ def _told_of_sessions(seen: _Seen, events: pl.DataFrame | None) -> pl.DataFrame:
         seen.spans, seen.calls, seen.runs, seen.errors, seen.failures, seen.marked, seen.session_of_trace, events
     )
     explained = {edge.target_run for edge in seen.edges}
+    lost_to = {seen.session(error.row): error.run for error in seen.errors if not error.recovered and error.run >= 0}
     rows = [
-        (session, sorted({run.name for run in runs}), _root_agent(seen, runs), _final_agent(seen, session, runs),
-         _known_origins(seen, runs, explained), outcome[session])
+        (session, sorted({run.name for run in runs}), _root_agent(seen, runs),
+         _final_agent(seen, runs, lost_to.get(session, -1)), _known_origins(seen, runs, explained), outcome[session])
         for session, runs in own.items()
     ]  # fmt: skip
     columns = ("session_id", "agents", "root_agent", "final_agent", "known_origin_ratio", "outcome")
@@ -386,13 +387,10 @@ def _root_agent(seen: _Seen, runs: list[Run]) -> str:
     return next((run.name for run in _outermost(seen, runs)), "")
 
 
-def _final_agent(seen: _Seen, session: str, runs: list[Run]) -> str:
+def _final_agent(seen: _Seen, runs: list[Run], lost_to: int) -> str:
     """Who failed last without recovery, else who of the outermost ended last and was not cancelled."""
-    lost = [
-        error for error in seen.errors if not error.recovered and error.run >= 0 and seen.session(error.row) == session
-    ]
-    if lost:
-        return seen.runs[lost[-1].run].name
+    if lost_to >= 0:
+        return seen.runs[lost_to].name
     outer = _outermost(seen, runs)
     ended = [run for run in outer if seen.failures.get(run.number, ("",))[0] != "cancelled"] or outer
     return max(ended, key=lambda run: (run.end, run.number)).name if ended else ""

@@ -11,11 +11,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import polars as pl
 
-from . import names
+from . import names, transfers
 from .attribution import ModelCalls
 from .runs import Runs
 from .spans import Spans
-from .transfers import TOOLS, answered_transfers
 
 Evidence: TypeAlias = Literal["explicit", "tool_name", "message", "graph_hint", "structure", "sequence"]
 Mode: TypeAlias = Literal["pass_control", "return_to_caller"]
@@ -51,14 +50,14 @@ def _in_spans(spans: Spans, runs: Runs, failed: np.ndarray[Any, Any]) -> Iterato
         spans.hint("__handoff_destination"),
         spans.hint("mas.handoff.target.type"),
     )
-    tools = [tool for tool in frame["ToolName"].unique() if tool and TOOLS.named(tool) is not None]
+    tools = [tool for tool in frame["ToolName"].unique() if tool and transfers.transfer_tool(tool) is not None]
     told = (pl.col("TransferMode") != "") | (pl.col("TransferTarget") != "") | pl.Series(destination != "")
     by_tool = (pl.col("Kind") == "tool") & (pl.col("ToolName").is_in(tools) | told)
     saying = frame.select((pl.col("Kind") == "handoff") | by_tool)["Kind"].to_numpy()
     for row in np.flatnonzero(saying).tolist():
         tool = spans.text("ToolName", row)
-        known = TOOLS.named(tool, spans.framework[row]) if tool else None
-        given = TOOLS.target(tool, spans.text("ToolArguments", row), spans.framework[row]) if known else ""
+        known = transfers.transfer_tool(tool, spans.framework[row]) if tool else None
+        given = transfers.target(tool, spans.text("ToolArguments", row), spans.framework[row]) if known else ""
         mode = spans.text("TransferMode", row) or (known.mode if known else "")
         run = int(runs.doer[row])
         source = names.clean(spans.text("TransferSource", row)) or (runs[run].name if run >= 0 else "")
@@ -89,7 +88,9 @@ def _person_or_agent(target: str) -> str:
 
 
 def _in_answers(spans: Spans, calls: ModelCalls, runs: Runs) -> Iterator[Sign]:
-    for row, targets in zip(calls.rows.tolist(), answered_transfers(calls.told["OutputContent"]), strict=True):
+    for row, targets in zip(
+        calls.rows.tolist(), transfers.answered_transfers(calls.told["OutputContent"]), strict=True
+    ):
         run, end = int(runs.of_span[row]), int(spans.end[row])
         for target in targets:
             source = runs[run].name if run >= 0 else ""

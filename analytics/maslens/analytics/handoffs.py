@@ -12,9 +12,11 @@ sequence    an agent started when the ones before it had ended, and nothing else
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from types import MappingProxyType
 from typing import Final
 
@@ -22,7 +24,7 @@ from . import names
 from .attribution import ModelCalls
 from .forest import Flags
 from .handoff_signs import Carrier, Evidence, Mode, Sign, routes, signs
-from .neighbours import explain_by_neighbours
+from .neighbours import Surroundings, explain_by_neighbours
 from .runs import Run, Runs
 from .spans import Spans
 
@@ -64,7 +66,7 @@ def handoff_edges(
         runs_of[session_of_trace[spans.trace[run.row]]].append(run)
     for sign in signs(spans, calls, runs, failed):
         signs_of[session_of_trace[spans.trace[sign.row]]].append(sign)
-    routed = routes(spans, runs)
+    routed, around = routes(spans, runs), Surroundings.of(spans, runs)
     edges: list[Edge] = []
     for session in sorted({*runs_of, *signs_of}):
         found = Found(spans, runs, runs_of[session])
@@ -72,7 +74,7 @@ def handoff_edges(
         _explain_by_signs(found, signs_of[session])
         _explain_by_callers(found)
         _explain_by_routes(found, routed)
-        explain_by_neighbours(found)
+        explain_by_neighbours(found, around)
         edges += found.edges
     for edge in edges:
         edge.outcome = edge.outcome or _outcome(runs, failed, edge)
@@ -91,10 +93,14 @@ class Found:
         self.edges: list[Edge] = []
         self.into: dict[int, list[Edge]] = defaultdict(list)
         self.carriers: dict[int, set[Carrier]] = defaultdict(set)
+        self.led_nowhere: set[tuple[int, str]] = set()  # source run and target of transfers without a run
         self.by_name: dict[str, list[Run]] = defaultdict(list)
+        self.by_id: dict[str, list[Run]] = defaultdict(list)
         for run in own:
             for label in {names.key(run.name), *run.labels}:
                 self.by_name[label].append(run)
+            if handoff := spans.text("HandoffId", run.row):
+                self.by_id[handoff].append(run)
 
     def explains(self, run: Run) -> bool:
         return bool(self.into.get(run.number))
@@ -114,6 +120,8 @@ class Found:
         self.edges.append(edge)
         if edge.target_run >= 0:
             self.into[edge.target_run].append(edge)
+        else:
+            self.led_nowhere.add((edge.source_run, names.key(edge.target)))
 
 
 def _explain_by_links(found: Found) -> None:
@@ -174,31 +182,42 @@ def _explain_sign(found: Found, sign: Sign) -> None:
 
 
 def _last_before(found: Found, name: str, at: int) -> Run | None:
-    earlier = [run for run in found.by_name.get(names.key(name), ()) if run.start <= at]
-    return earlier[-1] if earlier else None
+    runs = found.by_name.get(names.key(name), [])
+    place = bisect_right(runs, at, key=_start)
+    return runs[place - 1] if place else None
+
+
+def _start(run: Run) -> int:
+    return run.start
+
+
+def _since(runs: list[Run], at: int) -> Iterator[Run]:
+    """Those of `runs`, which are sorted by start, that began at `at` or later."""
+    return islice(runs, bisect_left(runs, at, key=_start), None)
 
 
 def _by_id(found: Found, sign: Sign) -> Run | None:
     """The run that carries the same handoff id."""
-    spans = found.spans
-    handoff = spans.text("HandoffId", sign.row) if sign.carrier in ("span", "tool") else ""
-    carrying = (run for run in found.runs if handoff and spans.text("HandoffId", run.row) == handoff)
-    return next((run for run in carrying if run.row != sign.row), None)
+    handoff = found.spans.text("HandoffId", sign.row) if sign.carrier in ("span", "tool") else ""
+    return next((run for run in found.by_id.get(handoff, ()) if run.row != sign.row), None)
 
 
 def _by_name(found: Found, sign: Sign, source: Run | None) -> Run | None:
     """The first run of the target that began since, that nobody else started, in the same trace or team."""
     if not sign.target:
         return None
-    for run in found.by_name.get(names.key(sign.target), ()):
-        if run.start < sign.start or run is source or not _in_reach(found, sign, source, run):
+    for run in _since(found.by_name.get(names.key(sign.target), []), sign.start):
+        if run is source or not _in_reach(found, sign, source, run):
             continue
         others = [edge for edge in found.into[run.number] if source is None or edge.source_run != source.number]
         if others and len(others) == len(found.into[run.number]):
             continue
-        if sign.mode == "return_to_caller" and (run.start > sign.end or sign.carrier in found.carriers[run.number]):
-            continue
-        if sign.mode == "pass_control" and names.key(run.name) == names.key(sign.source):
+        if sign.mode == "return_to_caller":
+            if run.start > sign.end:
+                return None
+            if sign.carrier in found.carriers[run.number]:
+                continue
+        elif names.key(run.name) == names.key(sign.source):
             continue
         return None if _begun_anew(found, sign, source, run) else run
     return None
@@ -214,26 +233,21 @@ def _begun_anew(found: Found, sign: Sign, source: Run | None, target: Run) -> bo
     """The source itself was started again before `target`: what it had answered led nowhere."""
     if source is None or sign.carrier != "answer":
         return False
-    same = (
-        run
-        for run in found.by_name.get(names.key(source.name), ())
-        if run is not source and run.parent == source.parent
-    )
-    return any(sign.start <= run.start < target.start for run in same)
+    later = takewhile(lambda run: run.start < target.start, _since(found.by_name[names.key(source.name)], sign.start))
+    return any(run is not source and run.parent == source.parent for run in later)
 
 
 def _next_beside(found: Found, sign: Sign, source: Run | None) -> Run | None:
     """The next run beside the source, if nothing else explains it."""
     if source is None:
         return None
-    trace = found.spans.trace
-    after = (
-        run for run in found.runs if run.start >= sign.end and run.parent == source.parent and not found.explains(run)
-    )
+    trace, own = found.spans.trace, names.key(source.name)
     near = (
-        run for run in after if trace[run.row] == trace[source.row] and names.key(run.name) != names.key(source.name)
+        run
+        for run in _since(found.runs, sign.end)
+        if run.parent == source.parent and trace[run.row] == trace[source.row] and names.key(run.name) != own
     )
-    return next(near, None)
+    return next((run for run in near if not found.explains(run)), None)
 
 
 def _settle(found: Found, sign: Sign, source: Run | None, target: Run, guessed: bool) -> None:
@@ -255,11 +269,8 @@ def _is_worth_telling(found: Found, sign: Sign, source: Run | None) -> bool:
         return False
     if sign.carrier == "span" and framework in ("langgraph", "langchain"):
         return False
-    number = source.number if source else -1
-    return sign.mode == "return_to_caller" or not any(
-        edge.source_run == number and edge.target_run < 0 and names.key(edge.target) == names.key(sign.target)
-        for edge in found.edges
-    )
+    said = (source.number if source else -1, names.key(sign.target))
+    return sign.mode == "return_to_caller" or said not in found.led_nowhere
 
 
 def _edge(found: Found, sign: Sign, source: Run | None, target: Run | None, weight: float = 1.0) -> Edge:

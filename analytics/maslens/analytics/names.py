@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from maslens.semconv.dialects.dialect_table import TABLE
@@ -36,8 +37,11 @@ _INSTANCE = re.compile(
 _ALIASES: Final = {"crew manager": "manager"}  # CrewAI's own role for the manager of a hierarchical crew
 
 
+@lru_cache(maxsize=65_536)
 def clean(name: str) -> str:
     """`name` without what the emitter wrapped around it; empty for what is no agent's name at all."""
+    if name.strip().lower() in NOT_AGENTS:
+        return ""
     name = _SUFFIX.sub("", _SUFFIX.sub("", _PREFIX.sub("", name.strip())))
     name = _INSTANCE.sub("", name).strip()
     name = _ALIASES.get(name.lower(), name)
@@ -49,6 +53,7 @@ def node_name(node: str) -> str:
     return clean(re.sub(r"(?<=.)[_\- ]node$", "", node.split(":", 1)[0], flags=re.IGNORECASE))
 
 
+@lru_cache(maxsize=65_536)
 def key(name: str) -> str:
     """Equal for two spellings of one name: case, spaces and hyphens do not count."""
     return re.sub(r"[\s\-_]+", "_", name.strip()).lower()

@@ -4,6 +4,7 @@ same time, or after. Runs that overlap are never put in an order."""
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from . import names
-from .runs import Run
+from .runs import Run, Runs
 from .spans import Spans
 
 if TYPE_CHECKING:
@@ -24,9 +25,37 @@ JOINED: Final = 0.8  # times the confidence: one of several that ended before, w
 UNNAMED_TOOL: Final = 0.75  # times the confidence: in the time of a tool call that does not name the agent
 
 
-def explain_by_neighbours(found: Found) -> None:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all sessions are searched with, taken from the spans once."""
+
+    tools: Mapping[tuple[str, int], list[int]]  # by trace and the caller's parent run: tool calls that hold no run
+    nodes: Mapping[int, set[str]]  # per run the graph nodes of its spans
+    node_parents: Mapping[int, set[str]]
+
+    @staticmethod
+    def of(spans: Spans, runs: Runs) -> Surroundings:
+        anchors = spans.mask([row for run in runs for row in run.anchors])
+        silent = spans.of_kind("tool") & ~spans.forest.below(anchors) & ~anchors & (runs.of_span >= 0)
+        tools: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for row in np.flatnonzero(silent).tolist():
+            tools[spans.trace[row], runs[int(runs.of_span[row])].parent].append(row)
+        nodes, parents = (_by_run(spans, runs, column) for column in ("NodeId", "NodeParentId"))
+        return Surroundings(tools, nodes, parents)
+
+
+def _by_run(spans: Spans, runs: Runs, column: str) -> dict[int, set[str]]:
+    values = spans.frame[column].to_numpy()
+    found: dict[int, set[str]] = defaultdict(set)
+    if (values != "").any():
+        for run in runs:
+            found[run.number] |= {values[row] for row in run.anchors} - {""}
+    return found
+
+
+def explain_by_neighbours(found: Found, around: Surroundings) -> None:
     """Edges for the runs that `found` does not explain yet."""
-    lent = _called_beside(found)
+    lent = _called_beside(found, around)
     inside: dict[tuple[int, int], list[Run]] = defaultdict(list)
     outside: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in found.runs:
@@ -36,7 +65,7 @@ def explain_by_neighbours(found: Found) -> None:
             inside[run.parent, _branch(found, run)].append(run)
         else:
             outside[("team", run.team) if run.team else ("trace", found.spans.trace[run.row])].append(run)
-    hinted = _graph_parents(found)
+    hinted = _graph_parents(found, around)
     for runs in outside.values():
         _in_order(found, _scope(found.spans, runs, -1), hinted)
     for (parent, _), runs in sorted(inside.items()):
@@ -66,26 +95,10 @@ def _branch(found: Found, run: Run) -> int:
     return path[inside[-1] + 1] if inside else -1 - run.number
 
 
-def _called_beside(found: Found) -> set[int]:
+def _called_beside(found: Found, surroundings: Surroundings) -> set[int]:
     """Agents-as-tools that an emitter shows beside their caller: within the time of a tool call that names them, or
     that could have called nobody else. Returns the runs so explained."""
-    spans = found.spans
-    anchors = spans.mask([row for run in found.runs for row in run.anchors])
-    silent = spans.of_kind("tool") & ~spans.forest.below(anchors) & ~anchors
-    own = {run.number for run in found.runs}
-    tools: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for row in np.flatnonzero(silent).tolist():
-        if (number := int(found.all.of_span[row])) in own:
-            tools[spans.trace[row], found.all[number].parent].append(row)
-    around = {
-        run.number: [
-            row
-            for row in tools.get((spans.trace[run.row], run.parent), ())
-            if spans.start[row] <= run.start and run.end <= spans.end[row] and found.all.of_span[row] != run.number
-        ]
-        for run in found.runs
-        if tools and not found.explains(run)
-    }
+    spans, around = found.spans, _around(found, surroundings.tools)
     used: set[int] = set()
     lent: set[int] = set()
 
@@ -106,6 +119,28 @@ def _called_beside(found: Found) -> set[int]:
         if len(rows) == 1 and sum(rows[0] in around[other.number] for other in left) == 1:
             lend(run, rows[0], UNNAMED_TOOL)
     return lent
+
+
+def _around(found: Found, tools: Mapping[tuple[str, int], list[int]]) -> dict[int, list[int]]:
+    """Per unexplained run the tool calls of runs beside it that lasted as long as it did."""
+    spans = found.spans
+    around: dict[int, list[int]] = {}
+    beside: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    for run in found.runs:
+        if (place := (spans.trace[run.row], run.parent)) in tools and not found.explains(run):
+            beside[place].append(run)
+    for place, runs in beside.items():
+        shortest = min(run.end - run.start for run in runs)
+        long_enough = [row for row in tools[place] if spans.end[row] - spans.start[row] >= shortest]
+        waiting = sorted(long_enough, key=lambda row: (int(spans.start[row]), row), reverse=True)
+        begun: list[int] = []
+        for run in runs:
+            while waiting and spans.start[waiting[-1]] <= run.start:
+                begun.append(waiting.pop())
+            begun = [row for row in begun if spans.end[row] >= run.start]
+            lasting = (row for row in begun if spans.end[row] >= run.end)
+            around[run.number] = [row for row in lasting if found.all.of_span[row] != run.number]
+    return around
 
 
 def _names(tool: str, run: Run) -> bool:
@@ -242,18 +277,18 @@ def _waited_for(found: Found, part: _Scope, stages: list[list[_Scope]]) -> list[
     return list({run.number: run for _, run in sorted(latest.items())}.values())
 
 
-def _graph_parents(found: Found) -> dict[int, Run]:
+def _graph_parents(found: Found, around: Surroundings) -> dict[int, Run]:
     """Runs whose span names the graph node before its own, and that node is another run's."""
-    spans = found.spans
-    nodes, parents = spans.frame["NodeId"].to_numpy(), spans.frame["NodeParentId"].to_numpy()
+    trace = found.spans.trace
     at_node: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in found.runs:
-        for node in {nodes[row] for row in run.anchors} - {""}:
-            at_node[spans.trace[run.row], node].append(run)
+        for node in around.nodes.get(run.number, ()):
+            at_node[trace[run.row], node].append(run)
     hinted: dict[int, Run] = {}
     for run in found.runs:
-        for parent in {parents[row] for row in run.anchors} - {""}:
-            before = [other for other in at_node.get((spans.trace[run.row], parent), ()) if other.start <= run.start]
+        for parent in around.node_parents.get(run.number, ()):
+            others = at_node.get((trace[run.row], parent), [])
+            before = others[: bisect_right(others, run.start, key=lambda other: other.start)]
             if other := next((other for other in reversed(before) if other is not run), None):
                 hinted[run.number] = other
     return hinted

@@ -14,11 +14,10 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from . import names
+from . import names, transfers
 from .attribution import ModelCalls
 from .forest import Flags, Ints
 from .spans import Spans
-from .transfers import TOOLS
 
 
 @dataclass(slots=True)
@@ -49,7 +48,7 @@ def draft_runs(spans: Spans, calls: ModelCalls) -> Draft:
     """Run all rules."""
     draft = Draft(np.full(len(spans), -1, dtype=np.int64))
     called = spans.mask(calls.rows)
-    _told_by_kind(spans, called, draft)
+    _told_by_kind(spans, draft)
     _told_by_graph(spans, called, draft)
     _told_by_moderators(spans, called, draft)
     _told_by_steps(spans, draft)
@@ -61,19 +60,18 @@ def draft_runs(spans: Spans, calls: ModelCalls) -> Draft:
     return draft
 
 
-def _told_by_kind(spans: Spans, called: Flags, draft: Draft) -> None:
+def _told_by_kind(spans: Spans, draft: Draft) -> None:
     """Spans of kind agent. In a trace with graph nodes LangChain's are left to the nodes, which know better."""
     agents = spans.of_kind("agent")
     graphs = set(spans.trace[spans.hint("langgraph_checkpoint_ns") != ""])
-    working = spans.forest.nearest(agents)[called | spans.of_kind("tool", "handoff")]
     inside_named = spans.forest.nearest(agents & (spans.own_name != ""), own=False) >= 0
     for row in np.flatnonzero(agents).tolist():
         if spans.framework[row] in ("langgraph", "langchain") and spans.trace[row] in graphs:
             continue
         if name := spans.own_name[row]:
             draft.add(name, "agent_name", [row])
-        elif (name := spans.called[row]) and (row in working or not inside_named[row]):
-            draft.add(name, "span_name", [row])
+        elif (name := spans.called[row]) and (not inside_named[row] or name != spans.text("SpanName", row)):
+            draft.add(name, "span_name", [row])  # inside a named agent a plain word is a part of it, `X.run` is not
 
 
 def _told_by_graph(spans: Spans, called: Flags, draft: Draft) -> None:
@@ -203,7 +201,7 @@ def _drop_wrappers(spans: Spans, called: Flags, draft: Draft) -> None:
         if number in working or number not in held:
             continue
         told = draft.evidence[number] == "agent_name" and spans.framework[row] not in ("langgraph", "langchain")
-        if not told or (len(held[number]) == 1 and _remote(spans, held[number][0], row)):
+        if not told or (len(held[number]) == 1 and _remote(spans, held[number][0], int(above[held[number][0]]))):
             draft.anchor[row] = -1
 
 
@@ -216,12 +214,12 @@ def _remote(spans: Spans, row: int, above: int) -> bool:
 def _told_by_delegation(spans: Spans, called: Flags, draft: Draft) -> None:
     """A delegation tool under which models are called, but no agent is told: the coworker in its arguments works."""
     tools = spans.frame["ToolName"]
-    delegating = tools.is_in(TOOLS.delegating(tools.unique())).to_numpy() & spans.of_kind("tool", "handoff")
+    delegating = tools.is_in(transfers.delegating(tools.unique())).to_numpy() & spans.of_kind("tool", "handoff")
     if not delegating.any():
         return
     silent = ~spans.forest.below(draft.anchored) & (draft.anchor < 0)
     for row in np.flatnonzero(delegating & silent & spans.forest.below(called)).tolist():
-        target = TOOLS.target(spans.text("ToolName", row), spans.text("ToolArguments", row), spans.framework[row])
+        target = transfers.target(spans.text("ToolName", row), spans.text("ToolArguments", row), spans.framework[row])
         if name := names.clean(target):
             draft.add(name, "tool_argument", [row])
 

@@ -118,14 +118,16 @@ def _labels(spans: Spans, anchor: Ints, row: int) -> frozenset[str]:
     return frozenset(found - {""})
 
 
-_TEAM: Final = re.compile(r"_([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
+_TEAM: Final = re.compile(r"_([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})[./]")
 
 
 def _team(spans: Spans, row: int) -> str:
+    """AutoGen: the team of the agent, in its own id or in that of the mailbox it got its message from."""
     if spans.framework[row] != "autogen":
         return ""
-    found = _TEAM.search(spans.text("AgentId", row) or spans.text("SpanName", row))
-    return found.group(1) if found else ""
+    mailboxes = (spans.hint("messaging.destination")[above] for above in reversed(spans.forest.path(row)))
+    found = (_TEAM.search(name) for name in (spans.text("AgentId", row), *mailboxes))
+    return next((match.group(1) for match in found if match), "")
 
 
 def _mark_containers(spans: Spans, calls: ModelCalls, draft: Draft, runs: Runs) -> None:
@@ -139,19 +141,23 @@ def _mark_containers(spans: Spans, calls: ModelCalls, draft: Draft, runs: Runs) 
 
 def _adopt_lost(spans: Spans, runs: Runs) -> None:
     """A run whose parent span was lost happened inside the narrowest run of its trace that lasted as long."""
+    lost = [run for run in runs if run.parent < 0 and spans.text("ParentSpanId", spans.forest.path(run.row)[0])]
+    traces = {spans.trace[run.row] for run in lost}
     by_trace: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        by_trace[spans.trace[run.row]].append(run)
-    for run in runs:
-        if run.parent >= 0 or not spans.text("ParentSpanId", spans.forest.path(run.row)[0]):
-            continue
-        around = [
-            other
-            for other in by_trace[spans.trace[run.row]]
-            if other is not run and other.start <= run.start and run.end <= other.end
-        ]
-        if around:
-            run.parent, run.lost = min(around, key=lambda other: other.end - other.start).number, True
+        if spans.trace[run.row] in traces:
+            by_trace[spans.trace[run.row]].append(run)
+    for own in by_trace.values():
+        begun: list[Run] = []
+        for run in own:
+            begun = [other for other in begun if other.end >= run.start]
+            around = [other for other in begun if other.end >= run.end and other.start <= run.start]
+            if around and run.parent < 0 and spans.text("ParentSpanId", spans.forest.path(run.row)[0]):
+                run.parent, run.lost = (
+                    min(around, key=lambda other: (other.end - other.start, other.number)).number,
+                    True,
+                )
+            begun.append(run)
 
 
 def _spell_alike(spans: Spans, runs: Runs, session_of_trace: Mapping[str, str]) -> None:

@@ -17,8 +17,10 @@ Texts = npt.NDArray[Any]  # of str
 
 _HINTS = (
     "langgraph_checkpoint_ns", "langgraph_step", "langgraph_triggers", "lc_agent_name", "__handoff_destination",
-    "recipient_agent_class", "messaging.message.type", "message", "executor.id", "mas.handoff.target.type",
+    "recipient_agent_class", "messaging.destination", "messaging.message.type", "message", "executor.id",
+    "mas.handoff.target.type",
 )  # fmt: skip
+_LONG = frozenset({"SystemContent", "InputContent", "OutputContent", "ToolArguments", "ToolResult"})
 
 
 class Spans:
@@ -32,13 +34,18 @@ class Spans:
         self.framework: Texts = frame["Framework"].to_numpy()
         self.start: Ints = frame["Timestamp"].dt.timestamp("ns").to_numpy()
         self.end: Ints = self.start + frame["Duration"].cast(pl.Int64).to_numpy()
+        self._texts: dict[str, Texts] = {}
         self._hints = {key: column.to_numpy() for key, column in hints(frame, list(_HINTS)).to_dict().items()}
 
     def __len__(self) -> int:
         return len(self.frame)
 
     def text(self, column: str, row: int) -> str:
-        return str(self.frame[column][row])
+        if column in _LONG:  # not worth copying as a whole
+            return str(self.frame[column][row])
+        if column not in self._texts:
+            self._texts[column] = self.frame[column].to_numpy()
+        return str(self._texts[column][row])
 
     def hint(self, key: str) -> Texts:
         """The values of a hint by row, empty where a span has none."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -18,49 +17,41 @@ from . import names
 IN_ANSWER: Final = r"\b(?:Handoff-)?(?:transfer(?:_back)?_to|handoff_to)_[A-Za-z0-9_\-]+"
 
 
+@lru_cache(maxsize=65_536)
+def transfer_tool(tool: str, framework: str = "") -> TransferTool | None:
+    """The row of the table for a tool of this name, if it is a transfer tool."""
+    found = [row for row in TABLE.transfer_tools if re.search(row.pattern, tool) and row.framework in ("", framework)]
+    return min(found, key=lambda row: not row.target_argument, default=None)  # `transfer_to_agent` has an argument
+
+
+def delegating(tools: Iterable[str]) -> list[str]:
+    """Those of `tools` that delegate and get the answer back, naming the delegate in an argument."""
+    rows = [row for row in TABLE.transfer_tools if row.mode == "return_to_caller" and row.target_argument]
+    return [tool for tool in tools if any(re.search(row.pattern, tool) for row in rows)]
+
+
+def is_but_a_handoff(tool: str) -> bool:
+    """The tool's name holds its target, so the tool is nothing but the handoff."""
+    row = transfer_tool(tool)
+    return row is not None and not row.target_argument
+
+
+def target(tool: str, arguments: str, framework: str = "") -> str:
+    """Whom a transfer tool hands over to; empty if it is none, or does not say."""
+    row = transfer_tool(tool, framework)
+    if row is None:
+        return ""
+    if row.target_argument:
+        return argument(arguments, row.target_argument)
+    found = re.search(row.pattern, tool)
+    return found.group("target") if found and "(?P<target>" in row.pattern else row.target
+
+
 def argument(arguments: str, name: str) -> str:
     """The text given for `name` in arguments written as JSON (nested or escaped too) or as a Python repr."""
     quoted = r"""\\*['"]((?:[^'"\\]|\\(?!['"]))+)"""
     found = re.search(rf"""\\*['"]?\b{re.escape(name)}\b\\*['"]?\s*[:=]\s*{quoted}""", arguments)
     return found.group(1).strip() if found else ""
-
-
-@dataclass(frozen=True, slots=True)
-class TransferTools:
-    """What a tool's name says about handing over."""
-
-    table: tuple[TransferTool, ...]
-
-    def named(self, tool: str, framework: str = "") -> TransferTool | None:
-        return _lookup(self.table, tool, framework)
-
-    def delegating(self, tools: Iterable[str]) -> list[str]:
-        """Those of `tools` that delegate and get the answer back, naming the delegate in an argument."""
-        delegations = [row for row in self.table if row.mode == "return_to_caller" and row.target_argument]
-        return [tool for tool in tools if any(re.search(row.pattern, tool) for row in delegations)]
-
-    def in_name(self, tool: str) -> bool:
-        """The tool's name holds its target, so the tool is nothing but the handoff."""
-        row = self.named(tool)
-        return row is not None and not row.target_argument
-
-    def target(self, tool: str, arguments: str, framework: str = "") -> str:
-        row = self.named(tool, framework)
-        if row is None:
-            return ""
-        if row.target_argument:
-            return argument(arguments, row.target_argument)
-        found = re.search(row.pattern, tool)
-        return found.group("target") if found and "(?P<target>" in row.pattern else row.target
-
-
-@lru_cache(maxsize=4096)
-def _lookup(table: tuple[TransferTool, ...], tool: str, framework: str) -> TransferTool | None:
-    found = [row for row in table if re.search(row.pattern, tool) and row.framework in ("", framework)]
-    return min(found, key=lambda row: not row.target_argument, default=None)  # `transfer_to_agent` has an argument
-
-
-TOOLS: Final = TransferTools(TABLE.transfer_tools)
 
 
 def answered_transfers(answers: pl.Series) -> list[list[str]]:
@@ -70,5 +61,5 @@ def answered_transfers(answers: pl.Series) -> list[list[str]]:
 
 
 def _targets(tools: list[str], answer: str) -> list[str]:
-    cleaned = (names.clean(TOOLS.target(tool, answer)) for tool in tools)
+    cleaned = (names.clean(target(tool, answer)) for tool in tools)
     return list(dict.fromkeys(name for name in cleaned if name))
