@@ -10,12 +10,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.validate import nezha
+from tests.validate import llmdrift, nab, nezha, tcpd
 from tests.validate.report import lines, merge, page
 from tests.validate.rows import Row, Validation
 
 ROOT = Path(__file__).parent.parent.parent
-VALIDATIONS: tuple[Validation, ...] = (*nezha.VALIDATIONS,)
+VALIDATIONS: tuple[Validation, ...] = (
+    *nezha.VALIDATIONS,
+    *llmdrift.VALIDATIONS,
+    *tcpd.VALIDATIONS,
+    *nab.VALIDATIONS,
+)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -12,10 +12,13 @@ from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from maslens.analytics.changes import changed_agents, endings, own_time
+from maslens.analytics.surprise import THRESHOLD, surprise
 
-from tests.validate.rows import Number, Row, Validation, share
+from tests.validate.nab import SURPRISE
+from tests.validate.rows import Number, Row, Validation, row, share
 
 CHANGED = Number(
     name="bottlenecks: which agent changed",
@@ -215,4 +218,45 @@ def changed(folder: Path) -> Iterator[Row]:
         yield share(CHANGED, "nezha", f"AS@1, {kind}", mine)
 
 
-VALIDATIONS = (Validation(number=CHANGED, data="nezha", run=changed),)
+def degraded(folder: Path) -> Iterator[Row]:
+    """Alarms on the CPU of every pod and the waiting on every call edge, within five minutes of a fault."""
+    alarms = _alarms(folder)
+    listed = faults(folder)
+    near = [alarms.filter((pl.col("day") == f.day) & (pl.col("second") - f.at).is_between(1, 300)) for f in listed]
+    bar = 26 if len(listed) == 56 else round(26 / 56 * len(listed))
+    seen = [found.height > 0 for found in near]
+    yield row(SURPRISE, "nezha", f"faults with an alarm within 5 min, of {len(seen)}", sum(seen), bar=("above", bar))
+    right = sum(fault.service in found["agent"] for fault, found in zip(listed, near, strict=True))
+    yield row(SURPRISE, "nezha", f"with an alarm on the right service, of {len(seen)}", right, bar=("above", bar))
+    delays = [float(found["second"].min()) - f.at for f, found in zip(listed, near, strict=True) if found.height]  # type: ignore[arg-type]
+    yield row(SURPRISE, "nezha", "median delay, s", float(np.median(delays)))
+    for day in sorted({fault.day for fault in listed}):
+        calm = pl.col("second") > max(fault.at for fault in listed if fault.day == day) + 900
+        minutes = metrics(folder).filter((pl.col("day") == day) & calm)
+        watched = minutes.group_by("agent", "caller", "signal").len()["len"].max()
+        rung = alarms.filter((pl.col("day") == day) & calm).select((pl.col("second") // 60).n_unique()).item()
+        yield row(
+            SURPRISE,
+            "nezha",
+            f"alarm minutes a fault-free day, {day}",
+            rung / int(watched or 1) * 1440,
+            bar=("at most", 50),
+        )  # type: ignore[call-overload]
+
+
+def _alarms(folder: Path) -> pl.DataFrame:
+    own = pl.col("signal").is_in(["CpuUsageRate(%)", "wait"]) & pl.col("value").is_finite()
+    series = (
+        metrics(folder).filter(own).sort("second").group_by("day", "agent", "caller", "signal", maintain_order=True)
+    )
+    rung = [
+        table.filter(pl.Series(surprise(table["value"].to_numpy(), side="higher", warm_up=20) >= THRESHOLD))
+        for _, table in series
+    ]
+    return pl.concat(rung)
+
+
+VALIDATIONS = (
+    Validation(number=CHANGED, data="nezha", run=changed),
+    Validation(number=SURPRISE, data="nezha", run=degraded),
+)
