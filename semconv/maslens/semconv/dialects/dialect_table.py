@@ -274,10 +274,18 @@ TABLE = Table(
         ),
         KindRule(
             dialect="traceloop",
+            kind="agent",
+            clauses=(
+                Clause(test="attr_equals", key="gen_ai.operation.name", value="invoke_agent"),
+                Clause(test="attr_match", key="gen_ai.workflow.nodes", value='"(model|agent)"'),
+            ),
+        ),
+        KindRule(
+            dialect="traceloop",
             kind="workflow",
             clauses=(
                 Clause(test="attr_equals", key="gen_ai.operation.name", value="invoke_agent"),
-                Clause(test="name_match", value="^invoke_agent LangGraph$"),
+                Clause(test="attr", key="gen_ai.workflow.nodes"),
             ),
         ),
         KindRule(
@@ -433,7 +441,6 @@ TABLE = Table(
             ),
             Source(origin="hint", key="lc_agent_name", when=When(dialect="traceloop")),
             Source(origin="attribute", key="crewai.agent.role"),
-            Source(origin="attribute", key="gen_ai.agent.name"),
             Source(origin="name", match="^(.+)\\.agent$", when=When(dialect="traceloop")),
             Source(
                 origin="hint",
@@ -447,6 +454,7 @@ TABLE = Table(
                 match="^([^|:]+)[^|]*$",
                 when=When(dialect="traceloop"),
             ),
+            Source(origin="attribute", key="gen_ai.agent.name", when=When(kinds_not=("workflow",))),
             Source(origin="name", match="^(?:invoke|create)_agent (.+)$"),
         ),
         "agent.role": (
@@ -778,6 +786,7 @@ TABLE = Table(
             Source(origin="attribute", key="traceloop.workflow.name"),
             Source(origin="attribute", key="crewai.crew.name"),
             Source(origin="attribute", key="gen_ai.workflow.name"),
+            Source(origin="attribute", key="gen_ai.agent.name", when=When(kinds=("workflow",))),
         ),
     },
     hints={

@@ -186,6 +186,9 @@ class _Reader:
         if test == "attr_eq":
             ((key, wanted),) = value.items()
             return Clause(test="attr_equals", key=key, value=str(wanted))
+        if test == "attr_match":
+            ((key, wanted),) = value.items()
+            return Clause(test="attr_match", key=key, value=wanted)
         if test in ("same", "no_same"):
             sources = self.source_list(place, value)
             if len(sources) != 2:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from maslens.semconv.dialects.model import Clause, KindRule, Source, Table
 
+_ON_VALUES = ("attr", "no_attr", "attr_equals", "attr_match")
 DROPPED_ATTRIBUTES = "otel.dropped_attributes_count"
 
 
@@ -91,11 +92,11 @@ def _loose_sources(table: Table) -> Iterator[Source]:
 def _tested_keys(table: Table) -> Iterator[str]:
     for step in table.kind_steps:
         if isinstance(step, KindRule):
-            yield from (clause.key for clause in step.clauses if clause.test in ("attr", "no_attr", "attr_equals"))
+            yield from (clause.key for clause in step.clauses if clause.test in _ON_VALUES)
         else:
             yield step.attribute
     for clauses in late_detections(table):
-        yield from (clause.key for clause in clauses[1] if clause.test in ("attr", "no_attr", "attr_equals"))
+        yield from (clause.key for clause in clauses[1] if clause.test in _ON_VALUES)
 
 
 def late_detections(table: Table) -> Iterator[tuple[str, Sequence[Clause]]]:

@@ -488,6 +488,8 @@ class _Compiler:
                 return f"({self._slot(clause.key)} = '')"
             case "attr_equals":
                 return f"({self._slot(clause.key)} = {_string(clause.value)})"
+            case "attr_match":
+                return f"match({self._slot(clause.key)}, {_string('(?s)' + clause.value)})"
             case "namespace":
                 return f"arrayExists(k -> startsWith(k, {_string(clause.key + '.')}), keys)"
             case "scope":
