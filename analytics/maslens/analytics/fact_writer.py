@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, cast
+from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
@@ -47,6 +48,7 @@ class FactWriter:
     store: Store
     written: dict[str, int] = field(default_factory=dict)  # rows by table, since the start
     tombstones: int = 0
+    _name: str = field(default_factory=lambda: uuid4().hex)
     _rows: dict[str, pl.DataFrame] = field(default_factory=dict)  # per table: key columns and a digest of the row
     _sessions: set[str] = field(default_factory=set)
 
@@ -57,7 +59,7 @@ class FactWriter:
         """
         strange = [session for session in known if session not in self._sessions]
         for each in TABLES:
-            now = getattr(facts, each.name)
+            now = _whole_picodollars(getattr(facts, each.name))
             rows = self._rows.get(each.name, _nothing(each))
             before = rows.filter(pl.col("session_id").is_in(list(sessions)))
             if strange:
@@ -80,13 +82,15 @@ class FactWriter:
         changed = after.join(before, on=[*key, "_digest"], how="anti", nulls_equal=True)
         fresh = now.unique(key, keep="last").join(changed.select(key), on=key, how="semi", nulls_equal=True)
         gone = before.select(key).join(after, on=key, how="anti", nulls_equal=True)
-        for rows, deleted in ((fresh, 0), (gone, 1)):
-            if rows.height:
-                stamped = rows.with_columns(
-                    pl.lit(version, dtype=pl.UInt64).alias("version"),
-                    pl.lit(deleted, dtype=pl.UInt8).alias("is_deleted"),
-                )
-                self.store.insert_arrow(table.table, _arrow(stamped), token=f"facts:{version}:{table.name}:{deleted}")
+        rows = pl.concat(  # what a tombstone does not say is the column's default
+            [
+                fresh.with_columns(pl.lit(0, dtype=pl.UInt8).alias("is_deleted")),
+                gone.with_columns(pl.lit(1, dtype=pl.UInt8).alias("is_deleted")),
+            ],
+            how="diagonal",
+        ).with_columns(pl.lit(version, dtype=pl.UInt64).alias("version"))
+        if rows.height:
+            self.store.insert_arrow(table.table, _arrow(rows), token=f"{self._name}:{version}:{table.name}")
         self.written[table.name] = self.written.get(table.name, 0) + fresh.height
         self.tombstones += gone.height
 
@@ -97,6 +101,11 @@ class FactWriter:
         )
         rows = cast(pl.DataFrame, pl.from_arrow(found)).with_columns(pl.lit(0, dtype=pl.UInt64).alias("_digest"))
         return rows.cast(cast(Any, dict(_nothing(table).schema)))
+
+
+def _whole_picodollars(rows: pl.DataFrame) -> pl.DataFrame:
+    """Sums of the same prices differ in their last digit with the order of adding: that is no change of a fact."""
+    return rows.with_columns(pl.col("cost_usd").round(12)) if "cost_usd" in rows.columns else rows
 
 
 _SEED = 7

@@ -1,8 +1,7 @@
 """New rows since a position: what the sidecar reads, once each and in order, however much is stored.
 
-`_block_number` is given out when an insert commits, so rows become visible in its order (one node; see docs). Only the
-parts that hold newer blocks are read. Parts merge while we read: a read counts only if every part it named was still
-there afterwards.
+`_block_number` is given out when an insert commits, so rows become visible in its order (on one node). Only the parts
+that hold newer blocks are read.
 """
 
 from __future__ import annotations
@@ -36,19 +35,25 @@ class News:
 
 def read_news(store: Store, after: Position, *, limit: int) -> News:
     """At most about `limit` new spans (whole blocks), and the traces that events arrived for."""
-    parts = _newer_parts(store, "agent_spans", after.spans)
-    upto, behind = _cut(store, parts, after.spans, limit)
-    spans = _read(store, "agent_spans", SPAN_COLUMNS, after.spans, upto) if upto > after.spans else _no_spans()
-    event_parts = _newer_parts(store, "agent_events", after.events)
-    events_upto = max((part["max_block"] for part in event_parts), default=after.events)
+    newest, newer = _stored(store, after)
+    upto, behind = _cut(store, after.spans, newest.spans, limit) if newer > limit else (newest.spans, 0)
+    spans = _no_spans()
+    if upto > after.spans:
+        spans = _frame(
+            store, f"SELECT {SPAN_COLUMNS} FROM agent_spans WHERE {_NEWER}", {"after": after.spans, "upto": upto}
+        )
     traces: frozenset[str] = frozenset()
-    if events_upto > after.events:
-        rows = _read(store, "agent_events", "TraceId", after.events, events_upto)
-        traces = frozenset(rows.get_column("TraceId")) - {""}
+    if newest.events > after.events:
+        found = _frame(
+            store,
+            f"SELECT DISTINCT TraceId FROM agent_events WHERE {_NEWER} AND TraceId != ''",
+            {"after": after.events, "upto": newest.events},
+        )
+        traces = frozenset(found.get_column("TraceId"))
     return News(
         spans=frames.agent_spans(spans),
         event_traces=traces,
-        upto=Position(spans=upto, events=events_upto),
+        upto=Position(spans=upto, events=newest.events),
         behind=behind,
     )
 
@@ -105,50 +110,39 @@ def _no_spans() -> pl.DataFrame:
     return frames.empty(frames.AGENT_SPANS)
 
 
-def _newer_parts(store: Store, table: str, after: int) -> list[dict[str, Any]]:
-    return store.rows(
+def _stored(store: Store, after: Position) -> tuple[Position, int]:
+    """The newest block of each table, and how many span rows at most are newer than `after`."""
+    parts = store.rows(
         """
-        SELECT name, rows, min_block_number AS min_block, max_block_number AS max_block FROM system.parts
-        WHERE database = currentDatabase() AND table = {table:String} AND active
-            AND max_block_number > {after:UInt64} AND rows > 0
-        ORDER BY max_block""",
-        {"table": table, "after": after},
-    )
+        SELECT
+            maxIf(max_block_number, table = 'agent_spans') AS spans,
+            maxIf(max_block_number, table = 'agent_events') AS events,
+            sumIf(rows, table = 'agent_spans' AND max_block_number > {after:UInt64}) AS newer
+        FROM system.parts
+        WHERE database = currentDatabase() AND table IN ('agent_spans', 'agent_events') AND active AND rows > 0""",
+        {"after": after.spans},
+    )[0]
+    newest = Position(spans=max(int(parts["spans"]), after.spans), events=max(int(parts["events"]), after.events))
+    return newest, int(parts["newer"])
 
 
-def _cut(store: Store, parts: list[dict[str, Any]], after: int, limit: int) -> tuple[int, int]:
-    """Up to which block to read, and how many rows are left behind it."""
-    last = max((part["max_block"] for part in parts), default=after)
-    if sum(part["rows"] for part in parts) <= limit:
-        return last, 0
-    blocks = _read(store, "agent_spans", "_block_number AS block, count() AS rows", after, last, group="block").sort(
-        "block"
+def _cut(store: Store, after: int, last: int, limit: int) -> tuple[int, int]:
+    """Up to which block to read so that there are about `limit` rows, and how many are left behind it."""
+    blocks = _frame(
+        store,
+        f"SELECT _block_number AS block, count() AS rows FROM agent_spans WHERE {_NEWER} GROUP BY block ORDER BY block",
+        {"after": after, "upto": last},
     )
     total = blocks.get_column("rows").cum_sum()
-    fitting = int((total <= limit).sum())
-    upto = blocks.get_column("block")[max(fitting, 1) - 1] if blocks.height else last
-    read = int(total[max(fitting, 1) - 1]) if blocks.height else 0
-    return int(upto), int(blocks.get_column("rows").sum()) - read
+    fitting = max(int((total <= limit).sum()), 1) - 1  # one block at least
+    return int(blocks.get_column("block")[fitting]), int(total[-1] - total[fitting])
 
 
-def _read(store: Store, table: str, columns: str, after: int, upto: int, *, group: str = "") -> pl.DataFrame:
-    """`columns` of the rows in blocks after `after` up to `upto`, none missed."""
-    rows = f"SELECT {columns} FROM {table} WHERE _block_number > {{after:UInt64}} AND _block_number <= {{upto:UInt64}}"
-    grouped = f" GROUP BY {group}" if group else ""
-    for _ in range(_ATTEMPTS):
-        names = [part["name"] for part in _newer_parts(store, table, after)]
-        found = _frame(
-            store,
-            rows + " AND _part IN {parts:Array(String)}" + grouped,
-            {"after": after, "upto": upto, "parts": names},
-        )
-        still = {part["name"] for part in _newer_parts(store, table, after)}
-        if still.issuperset(names):
-            return found
-    return _frame(store, rows + grouped, {"after": after, "upto": upto})
-
-
-_ATTEMPTS = 3
+# A part is called <partition>_<first block>_<last block>_<level>[_<mutation>]: the older ones are not even opened.
+_NEWER = (
+    "toUInt64(splitByChar('_', _part)[3]) > {after:UInt64}"
+    " AND _block_number > {after:UInt64} AND _block_number <= {upto:UInt64}"
+)
 
 
 def _frame(store: Store, sql: str, params: dict[str, object]) -> pl.DataFrame:

@@ -22,20 +22,17 @@ class Gatherer:
         self.cache = SpanCache(keep_spans=keep_spans)
         self._store = store
         self._eventful: set[str] = set()  # traces at hand that have events
-        self._in_hand: set[str] = set()
 
     def groups(self, news: News, touched: Collection[str], *, waiting: Collection[str]) -> list[set[str]]:
         """`touched` and every trace that may be of the same session, in groups that share none.
 
         waiting: traces that were read before although no session is known for them.
         """
-        self._in_hand = set(touched)
         self._take_in(news, touched, waiting)
         joined: Any = nx.utils.UnionFind()
         seen: set[str] = set()
         frontier = set(touched)
         while frontier:
-            self._in_hand |= frontier
             self._read_back(sorted(trace for trace in frontier if trace not in self.cache), upto=news.upto.spans)
             seen |= frontier
             related: set[str] = set()
@@ -87,10 +84,6 @@ class Gatherer:
         if chunk:
             yield chunk
 
-    def roll_back(self) -> None:
-        """A step failed: what it took in is read again from the store."""
-        self.cache.drop(self._in_hand)
-
     def shrink(self) -> None:
         self._eventful &= set(self.cache.shrink())
 
@@ -111,7 +104,7 @@ class Gatherer:
 
     def _related(self, traces: Collection[str]) -> Iterator[tuple[str, str, frozenset[str]]]:
         """`(trace, key, traces that have it too)`."""
-        pairs = list(stitch_keys(self.cache.get(traces)).iter_rows())
+        pairs = list(stitch_keys(self.cache.get(traces).unique(["TraceId", "SpanId"])).iter_rows())
         for trace, sessions in self.sessions_of(traces).items():
             pairs.append((trace, f"trace:{trace}"))
             pairs.extend((trace, f"member:{session}") for session in sessions)

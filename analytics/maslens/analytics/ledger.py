@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
+from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
@@ -50,6 +51,7 @@ class Start:
 class Ledger:
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._name = uuid4().hex  # a token is for the very same bytes: whoever starts anew makes new ones
 
     def start(self) -> Start:
         version = self._store.rows("SELECT max(version) AS version FROM sidecar_ledger")[0]["version"]
@@ -112,7 +114,7 @@ class Ledger:
         table = pl.concat([part for part in rows if part.height]).with_columns(
             pl.lit(version, dtype=pl.UInt64).alias("version")
         )
-        self._store.insert_arrow("sidecar_ledger", _arrow(table), token=f"ledger:{version}")
+        self._store.insert_arrow("sidecar_ledger", _arrow(table), token=f"{self._name}:{version}")
 
     def _rows(self, where: str) -> list[dict[str, Any]]:
         return self._store.rows(f"SELECT session_id, key, text, net, shown FROM sidecar_ledger FINAL WHERE {where}")

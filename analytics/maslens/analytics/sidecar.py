@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from uuid import uuid4
 
 import polars as pl
 from maslens.analytics.fact_writer import FactWriter
@@ -97,20 +98,11 @@ class Sidecar:
         self._store = store
         self._compute = compute
         self._clock = clock
-        self._ledger = Ledger(store)
-        self._writer = FactWriter(store)
-        self._gather = Gatherer(store, keep_spans=self.config.keep_spans)
-        self._totals = Totals(limit=self.config.max_series)
-        self._exemplars: dict[str, Exemplar] = {}
-        self._contributed = pl.DataFrame(schema=CONTRIBUTIONS)
-        self._sessions: dict[str, _Session] = {}  # in the order of last use
-        self._remembered: set[str] = set()  # sessions whose contributions and facts are kept in mind
-        self._slow: set[str] = set()
-        self._waiting: dict[str, float] = {}  # traces whose sessions are left alone for now, and until when
         self._again: list[str] = []
+        self._exemplars: dict[str, Exemplar] = {}
+        self._totals = Totals(limit=self.config.max_series)
         self._loaded = False
-        self._position = Position()
-        self._version = 0
+        self._forget_everything()
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -187,16 +179,36 @@ class Sidecar:
             try:
                 self._update(news, touched, arrived, idle, now)
             except BaseException:
-                self._gather.roll_back()
+                self._loaded = False  # whether a commit was heard is not known: ask the store what it knows
                 raise
             del self._again[: len(again)]
         self._observe(news, took=time.perf_counter() - began, busy=busy)
         return busy
 
+    def _forget_everything(self) -> None:
+        config, store = self.config, self._store
+        self._name = uuid4().hex
+        self._ledger = Ledger(store)
+        self._writer = FactWriter(store)
+        self._gather = Gatherer(store, keep_spans=config.keep_spans)
+        self._contributed = pl.DataFrame(schema=CONTRIBUTIONS)
+        self._remembered: set[str] = set()  # sessions whose contributions and facts are kept in mind
+        self._sessions: dict[str, _Session] = {}  # in the order of arrival
+        self._slow: set[str] = set()
+        self._waiting: dict[str, float] = {}  # traces whose sessions are left alone for now, and until when
+        self._position = Position()
+        self._version = 0
+
     def _load(self) -> None:
+        """Begin where the last commit ended."""
+        written, tombstones = self._writer.written, self._writer.tombstones
+        self._forget_everything()
+        self._writer.written, self._writer.tombstones = written, tombstones
         start = self._ledger.start()
         self._version, self._position = start.version, start.position
-        self._totals.restore(start.totals)
+        totals = Totals(limit=self.config.max_series, limited=self._totals.limited)
+        totals.restore(start.totals)
+        self._totals = totals  # at once: a scrape must never see counters fall
         self._waiting = dict.fromkeys(start.waiting, 0.0)
         now = self._clock()
         self._sessions = {session: _Session(seen=now) for session in sorted(start.restless)}
@@ -298,7 +310,7 @@ class Sidecar:
         concerned = made.sessions | previous
 
         version = self._next_version()
-        self._gather.belong(made.pairs, traces, token=f"stitch:{version}")
+        self._gather.belong(made.pairs, traces, token=f"{self._name}:{version}")
         self._writer.write(facts, sessions=concerned, known=known, version=version)
         before = self._contributed_by(concerned, known)
         after = self._totals.bounded(contributions(facts, unsettled=open_, final=final))

@@ -1,0 +1,315 @@
+"""What the API, GraphQL and the page ask the store: each function returns text and parameters, nothing is pasted in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from maslens.analytics.cost import TOTAL
+from maslens.analytics.frames import UNATTRIBUTED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What every read can be narrowed to; None is no limit."""
+
+    session: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    agent: str | None = None
+    version: str | None = None
+    limit: int | None = None
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    sql: str
+    params: Mapping[str, object] = field(default_factory=dict)
+
+
+def agents(filters: Filters) -> Read:
+    where, params = _where(filters, time="started_at", agent=("agent",), version="agent_version")
+    return Read(
+        sql=f"""
+SELECT
+    agent,
+    count() AS runs,
+    countIf(status = 'error') AS errors,
+    round(errors / runs, 6) AS error_ratio,
+    round(quantileExactInclusive(0.5)(duration_ns) / 1e6, 3) AS p50_ms,
+    round(quantileExactInclusive(0.95)(duration_ns) / 1e6, 3) AS p95_ms,
+    round(quantileExactInclusive(0.5)(self_ns) / 1e6, 3) AS self_p50_ms,
+    uniqExact(session_id) AS sessions,
+    sum(r.llm_calls) AS llm_calls,
+    sum(r.tool_calls) AS tool_calls,
+    sum(r.input_tokens) AS input_tokens,
+    sum(r.output_tokens) AS output_tokens,
+    sum(r.cached_tokens) AS cached_tokens,
+    round(sum(r.cost_usd), 9) AS cost_usd,
+    arraySort(groupUniqArray(16)(agent_version)) AS versions,
+    anyLast(framework) AS framework,
+    max(ended_at) AS last_seen
+FROM agent_runs AS r
+{where}
+GROUP BY agent
+ORDER BY runs DESC, agent
+{_page(filters)}""",
+        params=params,
+    )
+
+
+def runs(filters: Filters) -> Read:
+    where, params = _where(filters, time="started_at", agent=("agent",), version="agent_version")
+    return Read(
+        sql=f"SELECT * FROM agent_runs {where} ORDER BY started_at DESC, run_id {_page(filters)}", params=params
+    )
+
+
+def handoffs(filters: Filters) -> Read:
+    where, params = _where(filters, time="at", agent=("source", "target"))
+    return Read(
+        sql=f"SELECT * FROM handoffs {where} ORDER BY at DESC, session_id, source, target {_page(filters)}",
+        params=params,
+    )
+
+
+def sessions(filters: Filters) -> Read:
+    where, params = _where(filters, time="started_at", agent=("agents",))
+    return Read(
+        sql=f"SELECT * FROM sessions {where} ORDER BY started_at DESC, session_id {_page(filters)}", params=params
+    )
+
+
+Kind = Literal["sessions", "agent_runs", "handoffs", "llm_calls", "tool_calls", "agent_errors"]
+_TIME: Mapping[Kind, str] = {
+    "sessions": "started_at",
+    "agent_runs": "started_at",
+    "handoffs": "at",
+    "llm_calls": "at",
+    "tool_calls": "at",
+    "agent_errors": "at",
+}
+
+
+def of_session(kind: Kind, session: str, *, limit: int) -> Read:
+    """The facts of one session in order of time."""
+    return Read(
+        sql=f"SELECT * FROM {kind} WHERE session_id = {{session:String}} ORDER BY {_TIME[kind]} LIMIT {limit:d}",
+        params={"session": session},
+    )
+
+
+def graph_rows(kind: Literal["handoffs", "agent_runs"], filters: Filters) -> Read:
+    """The columns of a fact that the coordination graph is made of."""
+    if kind == "handoffs":
+        where, params = _where(filters, time="at", agent=())
+        columns = "session_id, source, target, mode, evidence, confidence, outcome, at, target_run_id"
+    else:
+        where, params = _where(filters, time="started_at", agent=(), version="agent_version")
+        columns = "session_id, run_id, parent_run_id, agent, started_at, duration_ns, status, cost_usd"
+    return Read(sql=f"SELECT {columns} FROM {kind} {where}", params=params)
+
+
+def errors(filters: Filters) -> Read:
+    where, params = _where(filters, time="at", agent=("agent",))
+    return Read(
+        sql=f"""
+SELECT
+    agent,
+    error_type,
+    count() AS errors,
+    countIf(recovered) AS recovered,
+    uniqExact(session_id) AS sessions,
+    argMax(message, at) AS last_message,
+    argMax(session_id, at) AS last_session,
+    max(at) AS last_at
+FROM agent_errors
+{where}
+GROUP BY agent, error_type
+ORDER BY errors DESC, agent, error_type
+{_page(filters)}""",
+        params=params,
+    )
+
+
+def tools(filters: Filters) -> Read:
+    where, params = _where(filters, time="at", agent=("agent",))
+    return Read(
+        sql=f"""
+SELECT
+    tool,
+    count() AS calls,
+    countIf(status = 'error') AS errors,
+    round(quantileExactInclusive(0.5)(duration_ns) / 1e6, 3) AS p50_ms,
+    round(quantileExactInclusive(0.95)(duration_ns) / 1e6, 3) AS p95_ms,
+    arraySort(groupUniqArray(32)(agent)) AS agents
+FROM tool_calls
+{where}
+GROUP BY tool
+ORDER BY calls DESC, tool
+{_page(filters)}""",
+        params=params,
+    )
+
+
+COST_COLUMNS: Mapping[str, str] = {
+    "agent": "agent",
+    "model": "model",
+    "provider": "provider",
+    "session": "session_id",
+    "day": "toString(toDate(at))",
+}
+
+
+def cost(filters: Filters, *, by: str) -> Read:
+    """One row for each `by`, dearest first, then `(unattributed)` and `(total)`; money is summed in picodollars."""
+    where, params = _where(filters, time="at", agent=("agent",))
+    named = f"if({COST_COLUMNS[by]} IN ('', {{unattributed:String}}), {{unattributed:String}}, {COST_COLUMNS[by]})"
+    return Read(
+        sql=f"""
+WITH
+    sums AS
+    (
+        SELECT
+            {named} AS charged_to,
+            count() AS llm_calls,
+            sum(ifNull(c.input_tokens, 0)) AS input_tokens,
+            sum(ifNull(c.output_tokens, 0)) AS output_tokens,
+            sum(ifNull(c.cached_tokens, 0)) AS cached_tokens,
+            sum(ifNull(c.reasoning_tokens, 0)) AS reasoning_tokens,
+            sum(toInt64(round(ifNull(c.cost_usd, 0) * 1e12))) AS picodollars,
+            countIf(isNull(c.cost_usd)) AS unpriced_calls,
+            countIf(NOT c.tokens_known) AS calls_without_tokens
+        FROM llm_calls AS c
+        {where}
+        GROUP BY charged_to
+    )
+SELECT
+    name AS {by},
+    {", ".join(f"sum(s.{column}) AS {column}" for column in _COST[:4])},
+    sum(s.picodollars) / 1e12 AS cost_usd,
+    {", ".join(f"sum(s.{column}) AS {column}" for column in _COST[4:])}
+FROM
+(
+    SELECT charged_to AS name, if(charged_to = {{unattributed:String}}, 1, 0) AS place, * EXCEPT (charged_to) FROM sums
+    UNION ALL
+    SELECT {{unattributed:String}}, 1, 0, 0, 0, 0, 0, 0, 0, 0
+    UNION ALL
+    SELECT {{total:String}}, 2, * EXCEPT (charged_to) FROM sums
+    UNION ALL
+    SELECT {{total:String}}, 2, 0, 0, 0, 0, 0, 0, 0, 0
+) AS s
+GROUP BY name, place
+ORDER BY place, cost_usd DESC, input_tokens DESC, name""",
+        params={**params, "unattributed": UNATTRIBUTED, "total": TOTAL},
+    )
+
+
+_COST = (
+    "llm_calls",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "unpriced_calls",
+    "calls_without_tokens",
+)
+
+
+def cost_rows(kind: Literal["llm_calls", "tool_calls", "agent_runs", "handoffs"], filters: Filters) -> Read:
+    """The facts that `cost.cost_by` needs. What calls belong to may lie before the window: only a session bounds it."""
+    if kind == "llm_calls":
+        where, params = _where(filters, time="at", agent=("agent",))
+    else:
+        where, params = _where(Filters(session=filters.session), time="", agent=())
+    columns = {
+        "llm_calls": "session_id, run_id, agent, model, at, input_tokens, output_tokens, cached_tokens,"
+        " reasoning_tokens, cost_usd",
+        "tool_calls": "session_id, run_id, tool, at",
+        "agent_runs": "session_id, run_id, agent_version, variant",
+        "handoffs": "session_id, source, target, at, target_run_id",
+    }[kind]
+    return Read(sql=f"SELECT {columns} FROM {kind} {where}", params=params)
+
+
+def summary(filters: Filters) -> Read:
+    """One row: how much there is."""
+    where, params = _where(filters, time="started_at", agent=("agents",))
+    return Read(
+        sql=f"""
+SELECT
+    count() AS sessions,
+    countIf(outcome = 'failure') AS failed,
+    countIf(outcome = 'success') AS succeeded,
+    sum(s.agent_runs) AS agent_runs,
+    sum(s.handoffs) AS handoffs,
+    sum(s.llm_calls) AS llm_calls,
+    sum(s.tool_calls) AS tool_calls,
+    sum(s.errors) AS errors,
+    sum(s.input_tokens) AS input_tokens,
+    sum(s.output_tokens) AS output_tokens,
+    sum(s.cached_tokens) AS cached_tokens,
+    round(sum(s.cost_usd), 9) AS cost_usd,
+    sum(s.unpriced_calls) AS unpriced_calls,
+    round(quantileExactInclusive(0.5)(duration_ns) / 1e6, 3) AS p50_ms,
+    round(quantileExactInclusive(0.95)(duration_ns) / 1e6, 3) AS p95_ms,
+    uniqExactArray(agents) AS agents,
+    min(started_at) AS first_at,
+    max(ended_at) AS last_at
+FROM sessions AS s
+{where}""",
+        params=params,
+    )
+
+
+def timeline(filters: Filters, *, seconds: int) -> Read:
+    """Sessions, failures and money per `seconds`, by when sessions started."""
+    where, params = _where(filters, time="started_at", agent=("agents",))
+    return Read(
+        sql=f"""
+SELECT
+    toDateTime64(intDiv(toUnixTimestamp(started_at), {{step:UInt32}}) * {{step:UInt32}}, 0, 'UTC') AS at,
+    count() AS sessions,
+    countIf(outcome = 'failure') AS failed,
+    sum(s.errors) AS errors,
+    round(sum(s.cost_usd), 9) AS cost_usd,
+    sum(s.input_tokens) + sum(s.output_tokens) AS tokens
+FROM sessions AS s
+{where}
+GROUP BY at
+ORDER BY at""",
+        params={**params, "step": max(seconds, 1)},
+    )
+
+
+def _where(filters: Filters, *, time: str, agent: Sequence[str], version: str = "") -> tuple[str, dict[str, object]]:
+    tests: list[str] = []
+    params: dict[str, object] = {}
+    if filters.session is not None:
+        tests.append("session_id = {session:String}")
+        params["session"] = filters.session
+    if filters.since is not None and time:
+        tests.append(f"{time} >= {{since:DateTime64(9, 'UTC')}}")
+        params["since"] = filters.since
+    if filters.until is not None and time:
+        tests.append(f"{time} < {{until:DateTime64(9, 'UTC')}}")
+        params["until"] = filters.until
+    if filters.agent is not None and agent:
+        named = (
+            f"has({name}, {{agent:String}})" if name == "agents" else f"{name} = {{agent:String}}" for name in agent
+        )
+        tests.append("(" + " OR ".join(named) + ")")
+        params["agent"] = filters.agent
+    if filters.version is not None and version:
+        tests.append(f"{version} = {{version:String}}")
+        params["version"] = filters.version
+    return ("WHERE " + " AND ".join(tests) if tests else "", params)
+
+
+def _page(filters: Filters) -> str:
+    if filters.limit is None:
+        return ""
+    return f"LIMIT {filters.limit:d}" + (f" OFFSET {filters.offset:d}" if filters.offset else "")
