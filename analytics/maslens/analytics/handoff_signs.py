@@ -53,7 +53,7 @@ def _in_spans(spans: Spans, runs: Runs, failed: np.ndarray[Any, Any]) -> Iterato
     tools = [tool for tool in frame["ToolName"].unique() if tool and transfers.transfer_tool(tool) is not None]
     told = (pl.col("TransferMode") != "") | (pl.col("TransferTarget") != "") | pl.Series(destination != "")
     by_tool = (pl.col("Kind") == "tool") & (pl.col("ToolName").is_in(tools) | told)
-    saying = frame.select((pl.col("Kind") == "handoff") | by_tool)["Kind"].to_numpy()
+    saying = frame.select((pl.col("Kind") == "handoff") | by_tool)["Kind"].to_numpy() | spans.handoff_markers
     for row in np.flatnonzero(saying).tolist():
         tool = spans.text("ToolName", row)
         known = transfers.transfer_tool(tool, spans.framework[row]) if tool else None
@@ -62,7 +62,8 @@ def _in_spans(spans: Spans, runs: Runs, failed: np.ndarray[Any, Any]) -> Iterato
         run = int(runs.doer[row])
         source = names.clean(spans.text("TransferSource", row)) or (runs[run].name if run >= 0 else "")
         explicit = bool(spans.text("TransferMode", row)) or not (known or destination[row])
-        for target in _several(spans.text("TransferTarget", row) or destination[row] or given):
+        marked = str(spans.own_name[row]) if spans.handoff_markers[row] else ""
+        for target in _several(spans.text("TransferTarget", row) or destination[row] or given or marked):
             yield Sign(
                 row=row, run=run, source=source, target=_person_or_agent(target),
                 mode="return_to_caller" if mode == "return_to_caller" else "pass_control",

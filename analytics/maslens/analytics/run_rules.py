@@ -62,7 +62,7 @@ def draft_runs(spans: Spans, calls: ModelCalls) -> Draft:
 
 def _told_by_kind(spans: Spans, draft: Draft) -> None:
     """Spans of kind agent. In a trace with graph nodes LangChain's are left to the nodes, which know better."""
-    agents = spans.of_kind("agent")
+    agents = spans.of_kind("agent") & ~spans.handoff_markers
     graphs = set(spans.trace[spans.hint("langgraph_checkpoint_ns") != ""])
     inside_named = spans.forest.nearest(agents & (spans.own_name != ""), own=False) >= 0
     for row in np.flatnonzero(agents).tolist():

@@ -69,6 +69,21 @@ class Spans:
         """The name that is left of a span's own name."""
         return self._mapped(self.frame["SpanName"])
 
+    @cached_property
+    def handoff_markers(self) -> Flags:
+        """OpenLIT tells a handoff as one more span of the receiving agent: it says from whom, holds nothing, and the
+        agent itself comes after it."""
+        leaf = ~self.mask(self.forest.parent[self.forest.parent >= 0])
+        marking: Flags = self.of_kind("agent") & leaf & (self.frame["TransferSource"] != "").to_numpy()
+        if not marking.any():
+            return marking
+        last: dict[tuple[str, str], int] = {}
+        for row in np.flatnonzero(self.of_kind("agent") & ~marking).tolist():
+            who = (self.trace[row], self.own_name[row])
+            last[who] = max(last.get(who, 0), int(self.start[row]))
+        rows = np.flatnonzero(marking).tolist()
+        return self.mask([row for row in rows if last.get((self.trace[row], self.own_name[row]), 0) >= self.end[row]])
+
     def links(self, row: int) -> list[tuple[int, str]]:
         """The rows that a span links to, and the type of the link."""
         if not self._linked[row]:
