@@ -286,8 +286,11 @@ def _self_times(runs: list[Run]) -> list[int]:
 
 def _handoffs(seen: _Seen) -> pl.DataFrame:
     edges = [edge for edge in seen.edges if not edge.to_people]
-    received = seen.spans.frame["ContextHash"]
-    arrived = (received[seen.runs[edge.target_run].row] if edge.target_run >= 0 else "" for edge in edges)
+    received, by_handoff = seen.spans.frame["ContextHash"], _received(seen.spans.frame)
+    arrived = (
+        by_handoff.get(edge.handoff_id) or (received[seen.runs[edge.target_run].row] if edge.target_run >= 0 else "")
+        for edge in edges
+    )
     return seen.at([edge.row for edge in edges]).drop("at", "duration_ns").with_columns(
         *(_texts(name, (getattr(edge, name) for edge in edges))
           for name in ("handoff_id", "source", "target", "mode", "evidence", "outcome")),
@@ -299,6 +302,14 @@ def _handoffs(seen: _Seen) -> pl.DataFrame:
         pl.Series("confidence", [edge.confidence for edge in edges], dtype=pl.Float64),
         pl.Series("context_size", [edge.context_size for edge in edges], dtype=pl.UInt64),
     )  # fmt: skip
+
+
+def _received(spans: pl.DataFrame) -> dict[str, str]:
+    """What arrived with each handoff, whichever of the receiver's spans says so: an instrumentor may write several."""
+    told = spans.filter(
+        (pl.col("HandoffId") != "") & (pl.col("TransferTarget") == "") & (pl.col("ContextHash") != "")
+    ).sort("Timestamp", descending=True)
+    return dict(told.select(pl.col("HandoffId", "ContextHash").cast(pl.String)).iter_rows())
 
 
 def _with_late_outcomes(handoffs: pl.DataFrame, events: pl.DataFrame | None) -> pl.DataFrame:
