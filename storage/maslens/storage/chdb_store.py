@@ -17,7 +17,7 @@ from maslens.storage.config import StoreConfig
 from maslens.storage.errors import QueryError, StoreBusy, Unavailable, insert_failure
 from maslens.storage.ingest import FORMAT, INSERT_SETTINGS, columns, embedded_schema_settings, inbox, insert_batch
 from maslens.storage.migrate import migrate
-from maslens.storage.params import literal, setting, texts
+from maslens.storage.params import identifier, literal, setting, texts
 from maslens.storage.store import Params, Signal
 
 DATABASE = "maslens"  # Atomic: `default` is an overlay over the file system in the embedded engine
@@ -68,6 +68,9 @@ class ChdbStore:
         settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
         self._insert(f"{table} {columns(data)}", "ArrowStream", [stream_bytes(data)], settings)
 
+    def insert_raw(self, into: str, *, fmt: str, data: bytes, settings: Params | None = None) -> None:
+        self._insert(into, fmt, [data], settings or {})
+
     def query_raw(
         self, sql: str, *, fmt: str, params: Params | None = None, settings: Params | None = None, readonly: bool = True
     ) -> bytes:
@@ -86,10 +89,11 @@ class ChdbStore:
 
     def _insert(self, into: str, fmt: str, chunks: Sequence[bytes], settings: Params) -> None:
         """Through a file that never touches a disk: chDB's own streaming insert reports success when a view fails."""
-        with self._session() as handle, _as_file(chunks, self.directory) as path:
-            sql = f"INSERT INTO {into} FROM INFILE {literal(path)} COMPRESSION 'none' SETTINGS {_assignments(settings)}"
+        with self._session(settings) as handle, _as_file(chunks, self.directory) as path:
             try:
-                _query(handle, f"{sql} FORMAT {fmt}", "Null")
+                _query(
+                    handle, f"INSERT INTO {into} FROM INFILE {literal(path)} COMPRESSION 'none' FORMAT {fmt}", "Null"
+                )
             except QueryError as error:
                 raise insert_failure(str(error)) from error
 
@@ -101,8 +105,9 @@ class ChdbStore:
                 raise Unavailable(f"the store on {self.directory} is closed")
             handle = self._connect()
             try:
-                _query(handle, f"USE {DATABASE}", "Null")
-                _query(handle, f"SET {_assignments(self._defaults | dict(settings or {}))}", "Null")
+                wanted = self._defaults | dict(settings or {})
+                _query(handle, f"USE {identifier(str(wanted.pop('database', DATABASE)))}", "Null")
+                _query(handle, f"SET {_assignments(wanted)}", "Null")
                 yield handle
             finally:
                 handle.close()

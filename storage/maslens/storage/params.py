@@ -6,6 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timezone
 
 
+class Escaped(str):
+    """A value that is in the engine's escaped text form already, as an HTTP client sent it."""
+
+    __slots__ = ()
+
+
 def texts(params: Mapping[str, object] | None) -> dict[str, str]:
     """Every value in the escaped text form that the engine's `param_…` takes."""
     return {name: _outer(value) for name, value in (params or {}).items()}
@@ -21,6 +27,11 @@ def literal(text: str) -> str:
     return "'" + _escaped(text) + "'"
 
 
+def identifier(name: str) -> str:
+    """`name` as a quoted SQL identifier."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
 def setting(value: object) -> str:
     """A value for `SETTINGS name = …`; the engine turns quoted numbers back into numbers."""
     return literal(str(int(value)) if isinstance(value, bool) else str(value))
@@ -29,6 +40,8 @@ def setting(value: object) -> str:
 def _outer(value: object) -> str:
     if value is None:
         return "\\N"
+    if isinstance(value, Escaped):
+        return value
     if isinstance(value, str):
         return _escaped(value)
     if isinstance(value, bool):

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import clickhouse_connect
+import clickhouse_connect.common
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.httputil import get_pool_manager
@@ -26,7 +27,9 @@ class ServerStore:
         self.config = config
         url = urlsplit(dsn)
         self.database = unquote(url.path.strip("/")) or "default"
-        self._pool = get_pool_manager(maxsize=config.handles, num_pools=1)
+        self._pool = get_pool_manager(maxsize=config.handles, num_pools=1, block=True)
+        # Its default, JSON, is for a type of that name; the engine reads a Map parameter as a Map literal only.
+        clickhouse_connect.common.set_setting("dict_parameter_format", "map")
         common: dict[str, Any] = {
             "host": url.hostname,
             "port": url.port or (8443 if url.scheme == "https" else 8123),
@@ -38,6 +41,7 @@ class ServerStore:
             "send_receive_timeout": config.query_seconds * 2,
             "autogenerate_session_id": False,
             "compress": False,
+            "form_encode_query_params": True,  # thousands of trace ids do not fit into an address line
         }
         try:
             if self.database != "default":
@@ -71,6 +75,9 @@ class ServerStore:
         if data.num_rows:
             settings = {**INSERT_SETTINGS, "insert_deduplication_token": token}
             self._insert(f"{table} {columns(data)}", "ArrowStream", [stream_bytes(data)], settings)
+
+    def insert_raw(self, into: str, *, fmt: str, data: bytes, settings: Params | None = None) -> None:
+        self._insert(into, fmt, [data], settings or {})
 
     def query_raw(
         self, sql: str, *, fmt: str, params: Params | None = None, settings: Params | None = None, readonly: bool = True

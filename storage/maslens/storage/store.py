@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from maslens.storage.config import StoreConfig
 
@@ -48,10 +48,21 @@ class Store(Protocol):
     def query_raw(
         self, sql: str, *, fmt: str, params: Params | None = None, settings: Params | None = None, readonly: bool = True
     ) -> bytes:
-        """The result in any of ClickHouse's formats, in a session of its own; `readonly` forbids every change."""
+        """The result in any of ClickHouse's formats, in a session of its own; `readonly` forbids every change.
+
+        The setting `database` names another one than ours for the session.
+        """
 
     def close(self) -> None:
         """Let go of the store; waits for statements that are running."""
+
+
+@runtime_checkable
+class InsertsRaw(Protocol):
+    """What a writable HTTP endpoint needs besides: an INSERT whose data came apart from its text."""
+
+    def insert_raw(self, into: str, *, fmt: str, data: bytes, settings: Params | None = None) -> None:
+        """Insert `data` into a table, optionally followed by its columns. Raises as `insert_otlp` does."""
 
 
 def open_store(dsn: str, *, settings: StoreConfig | None = None) -> Store:

@@ -1,0 +1,82 @@
+"""What a stranger may ask of the embedded engine.
+
+`readonly = 1` keeps the tables whole, but leaves the user's files open: `SELECT file('/etc/passwd')` reads one and
+`INTO OUTFILE` writes one. So the engine's own parser writes the statement back in one canonical form (no comments,
+plain names, one way to quote), and what is looked for there cannot be hidden by spelling.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from maslens.storage.errors import QueryError
+from maslens.storage.store import Params, Store
+
+_READS = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN", "USE", "("})
+
+# Names that reach out of the tables. Banned wherever an identifier may stand, not only before a parenthesis: a function
+# can also be applied by its name (`* APPLY file`, `arrayMap(file, …)`). Most table functions of the kind are refused by
+# readonly as well; `eval` runs text as a query, which nobody has looked at.
+_REACHES_OUT = frozenset(
+    {
+        "file", "filecluster", "eval", "python", "executable", "input", "url", "urlcluster", "s3",
+        "s3cluster", "gcs", "oss", "cosn", "hdfs", "hdfscluster", "remote", "remotesecure", "cluster",
+        "clusterallreplicas", "mysql", "postgresql", "mongodb", "redis", "sqlite", "odbc", "jdbc", "bigquery",
+        "ytsaurus", "filesystem", "catboostevaluate", "stack_trace", "viewexplain", "arrowstream",
+    }
+)  # fmt: skip
+_AI = re.compile(r"ai[_A-Z]\w*|AI[A-Z]\w*")  # functions that call a model over the network
+
+_STRING = re.compile(r"'(?:[^'\\]|\\.|'')*'", re.DOTALL)
+_QUOTED_NAME = re.compile(r"`((?:[^`\\]|\\.)*)`|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_IDENTIFIER_PARAM = re.compile(r"\{(\w+):Identifier\}")
+_FORMAT = re.compile(r" FORMAT (\w+)(?: SETTINGS .*)?$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One statement, in canonical form. `form` is the output format it asks for itself."""
+
+    text: str
+    kind: str  # its first word
+    form: str | None
+
+
+class Refused(QueryError):
+    """The statement does something else than read the tables."""
+
+
+def parse(store: Store, sql: str) -> Statement:
+    """Raises QueryError, with the engine's words, when `sql` is not exactly one statement."""
+    (row,) = store.rows("SELECT formatQuerySingleLine({sql:String}) AS text", {"sql": sql})
+    text = str(row["text"])
+    bare = _STRING.sub("''", text)
+    form = _FORMAT.search(bare)
+    first = _NAME.match(bare)
+    return Statement(text=text, kind=first[0].upper() if first else bare[:1], form=form[1] if form else None)
+
+
+def only_reads(statement: Statement, params: Params) -> None:
+    """Raise Refused unless the statement does nothing but read tables."""
+    if statement.kind not in _READS:
+        raise _refused(f"only statements that read are answered here, not {statement.kind}")
+    bare = _STRING.sub("''", statement.text)
+    if re.search(r"\bINTO OUTFILE\b", _QUOTED_NAME.sub("``", bare)):
+        raise _refused("INTO OUTFILE would write a file")
+    names = {name for match in _QUOTED_NAME.finditer(bare) for name in match.groups() if name}
+    names |= set(_NAME.findall(_QUOTED_NAME.sub(" ", bare)))
+    names |= _named_by(params, bare)
+    for name in names:
+        if name.lower() in _REACHES_OUT or _AI.fullmatch(name):
+            raise _refused(f"`{name}` may reach out of the tables; the name is not allowed here")
+
+
+def _named_by(params: Mapping[str, object], bare: str) -> set[str]:
+    return {str(params.get(name, "")).strip('`"') for name in _IDENTIFIER_PARAM.findall(bare)}
+
+
+def _refused(why: str) -> Refused:
+    return Refused(f"Code: 497. DB::Exception: {why}. (ACCESS_DENIED)")
