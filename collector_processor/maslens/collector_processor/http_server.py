@@ -10,6 +10,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import formatdate
@@ -79,6 +80,7 @@ class HttpServer:
     connections: set[_Connection] = field(default_factory=set)
     buffered: int = 0
     date: bytes = b""
+    stopping: bool = False
     _server: asyncio.Server | None = None
     _sweeper: asyncio.Task[None] | None = None
 
@@ -94,6 +96,7 @@ class HttpServer:
         """Take no more, let what is under way end for `grace` seconds, close."""
         if self._server is None or self._sweeper is None:
             return
+        self.stopping = True
         self._server.close()
         deadline = time.monotonic() + grace
         for connection in tuple(self.connections):
@@ -103,6 +106,12 @@ class HttpServer:
         for connection in tuple(self.connections):
             connection.abort()
         self._sweeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._sweeper
+        for turn in range(100):
+            await asyncio.sleep(0.001)  # a closed transport says so a turn later, one just accepted appears two later
+            if turn > 3 and not self.connections:
+                break
 
     async def _sweep(self) -> None:
         """Once a second: the date of every answer, and who took too long."""
@@ -147,7 +156,9 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
         self._expect_headers(self._limits.header_wait)
         self._server.connections.add(self)
-        if len(self._server.connections) > self._limits.max_connections:
+        if self._server.stopping:
+            self.abort()
+        elif len(self._server.connections) > self._limits.max_connections:
             self._refuse(503, "too many connections")
 
     def connection_lost(self, _error: Exception | None) -> None:
