@@ -49,7 +49,7 @@ SELECT
     sum(r.output_tokens) AS output_tokens,
     sum(r.cached_tokens) AS cached_tokens,
     round(sum(r.cost_usd), 9) AS cost_usd,
-    arraySort(groupUniqArray(16)(agent_version)) AS versions,
+    arraySort(groupUniqArrayIf(16)(agent_version, agent_version != '')) AS versions,
     anyLast(framework) AS framework,
     max(ended_at) AS last_seen
 FROM agent_runs AS r
@@ -167,56 +167,40 @@ COST_COLUMNS: Mapping[str, str] = {
 def cost(filters: Filters, *, by: str) -> Read:
     """One row for each `by`, dearest first, then `(unattributed)` and `(total)`; money is summed in picodollars."""
     where, params = _where(filters, time="at", agent=("agent",))
-    named = f"if({COST_COLUMNS[by]} IN ('', {{unattributed:String}}), {{unattributed:String}}, {COST_COLUMNS[by]})"
+    key = COST_COLUMNS[by]
+    summed = ",\n    ".join(f"sum(s.{column}) AS {column}" for column in _COST)
     return Read(
         sql=f"""
-WITH
-    sums AS
-    (
-        SELECT
-            {named} AS charged_to,
-            count() AS llm_calls,
-            sum(ifNull(c.input_tokens, 0)) AS input_tokens,
-            sum(ifNull(c.output_tokens, 0)) AS output_tokens,
-            sum(ifNull(c.cached_tokens, 0)) AS cached_tokens,
-            sum(ifNull(c.reasoning_tokens, 0)) AS reasoning_tokens,
-            sum(toInt64(round(ifNull(c.cost_usd, 0) * 1e12))) AS picodollars,
-            countIf(isNull(c.cost_usd)) AS unpriced_calls,
-            countIf(NOT c.tokens_known) AS calls_without_tokens
-        FROM llm_calls AS c
-        {where}
-        GROUP BY charged_to
-    )
 SELECT
-    name AS {by},
-    {", ".join(f"sum(s.{column}) AS {column}" for column in _COST[:4])},
+    if(grouping(charged_to) = 0, charged_to, {{total:String}}) AS {by},
+    {summed},
     sum(s.picodollars) / 1e12 AS cost_usd,
-    {", ".join(f"sum(s.{column}) AS {column}" for column in _COST[4:])}
+    sum(s.unpriced_calls) AS unpriced_calls,
+    sum(s.calls_without_tokens) AS calls_without_tokens
 FROM
 (
-    SELECT charged_to AS name, if(charged_to = {{unattributed:String}}, 1, 0) AS place, * EXCEPT (charged_to) FROM sums
+    SELECT
+        if({key} = '', {{unattributed:String}}, {key}) AS charged_to,
+        1 AS llm_calls,
+        ifNull(c.input_tokens, 0) AS input_tokens,
+        ifNull(c.output_tokens, 0) AS output_tokens,
+        ifNull(c.cached_tokens, 0) AS cached_tokens,
+        ifNull(c.reasoning_tokens, 0) AS reasoning_tokens,
+        toInt64(round(ifNull(c.cost_usd, 0) * 1e12)) AS picodollars,
+        toUInt8(isNull(c.cost_usd)) AS unpriced_calls,
+        toUInt8(NOT c.tokens_known) AS calls_without_tokens
+    FROM llm_calls AS c
+    {where}
     UNION ALL
-    SELECT {{unattributed:String}}, 1, 0, 0, 0, 0, 0, 0, 0, 0
-    UNION ALL
-    SELECT {{total:String}}, 2, * EXCEPT (charged_to) FROM sums
-    UNION ALL
-    SELECT {{total:String}}, 2, 0, 0, 0, 0, 0, 0, 0, 0
+    SELECT {{unattributed:String}}, 0, 0, 0, 0, 0, 0, 0, 0
 ) AS s
-GROUP BY name, place
-ORDER BY place, cost_usd DESC, input_tokens DESC, name""",
+GROUP BY GROUPING SETS ((charged_to), ())
+ORDER BY grouping(charged_to), charged_to = {{unattributed:String}}, cost_usd DESC, input_tokens DESC, charged_to""",
         params={**params, "unattributed": UNATTRIBUTED, "total": TOTAL},
     )
 
 
-_COST = (
-    "llm_calls",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "unpriced_calls",
-    "calls_without_tokens",
-)
+_COST = ("llm_calls", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
 def cost_rows(kind: Literal["llm_calls", "tool_calls", "agent_runs", "handoffs"], filters: Filters) -> Read:

@@ -136,6 +136,10 @@ class Sidecar:
         self.wake()
         return len(traces)
 
+    def revision(self) -> int:
+        """Changes with every commit of new facts."""
+        return self._version
+
     def shown(self) -> Mapping[str, float]:
         return dict(self._totals.shown)
 

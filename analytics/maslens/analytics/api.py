@@ -1,0 +1,195 @@
+"""REST under /api/v1: every list is one JSON array of flat objects whose keys are the columns of the fact."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any, Literal, get_args
+
+import polars as pl
+from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request
+from fastapi.responses import JSONResponse, Response
+from maslens.analytics import reads
+from maslens.analytics.cost import By, cost_by
+from maslens.analytics.graph import CoordinationGraph, coordination_graph
+from maslens.analytics.reader import Format, Reader
+from maslens.analytics.reads import Filters, Kind, Read
+
+Scope = Literal["read", "query"]
+Authorize = Callable[[Request, Scope], bool]
+Ask = Callable[[str, Mapping[str, object], str], bytes]  # SQL of a stranger, parameters, output format → answer
+
+MOST_ROWS = 10_000
+
+
+class Refused(Exception):
+    """A stranger's SQL does something else than read the tables."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """`cost_by` wants the frames it cuts money up with."""
+
+    llm_calls: pl.DataFrame
+    tool_calls: pl.DataFrame
+    agent_runs: pl.DataFrame
+    handoffs: pl.DataFrame
+
+
+def moment(text: str | None, name: str, *, now: datetime | None = None) -> datetime | None:
+    """A time as ISO 8601, as seconds since 1970, or as how long ago: 90s, 15m, 6h, 7d, 2w. None for none or `all`."""
+    if text is None or text in ("", "all"):
+        return None
+    ago = re.fullmatch(r"(\d{1,6})([smhdw])", text)
+    try:
+        if ago:
+            return (now or datetime.now(timezone.utc)) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+        if re.fullmatch(r"\d{1,11}(\.\d+)?", text):
+            return datetime.fromtimestamp(float(text), timezone.utc)
+        at = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+    except (ValueError, OverflowError, OSError) as error:
+        raise HTTPException(
+            422, f"{name} must be a time like 2026-01-31T12:00:00Z or 15m, got {text[:60]!r}"
+        ) from error
+    return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def filters(
+    session: Annotated[str | None, Query(max_length=512, description="One session")] = None,
+    since: Annotated[
+        str | None, Query(max_length=64, description="From: ISO 8601, epoch seconds, or 15m, 6h, 7d")
+    ] = None,
+    until: Annotated[str | None, Query(max_length=64, description="To, the same")] = None,
+    agent: Annotated[str | None, Query(max_length=512, description="One agent")] = None,
+    version: Annotated[
+        str | None, Query(max_length=512, description="One agent version, where runs are counted")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 1000,
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+) -> Filters:
+    return Filters(
+        session=session,
+        since=moment(since, "since"),
+        until=moment(until, "until"),
+        agent=agent,
+        version=version,
+        limit=limit,
+        offset=offset,
+    )
+
+
+Narrowed = Annotated[Filters, Depends(filters)]
+AsFormat = Annotated[Format, Query(alias="format", description="json or csv")]
+
+
+def api_router(reader: Reader, *, authorize: Authorize = lambda *_: True, ask: Ask | None = None) -> APIRouter:
+    """ask: answers SQL that strangers send; without it there is no /query."""
+
+    def allowed(scope: Scope) -> Any:
+        def check(request: Request) -> None:
+            if not authorize(request, scope):
+                raise HTTPException(403, f"this token does not allow to {scope}")
+
+        return Depends(check)
+
+    router = APIRouter(prefix="/api/v1", dependencies=[allowed("read")])
+
+    def listed(name: str, question: Callable[[Filters], Read], summary: str) -> None:
+        def answer(narrowed: Narrowed, form: AsFormat = "json") -> Response:
+            return answered(reader.bytes(question(narrowed), form), form)
+
+        router.add_api_route(f"/{name}", answer, summary=summary, name=name, response_class=Response)
+
+    listed("agents", reads.agents, "Agents: runs, errors, times, tokens, cost")
+    listed("runs", reads.runs, "Agent runs, newest first")
+    listed("handoffs", reads.handoffs, "Handoffs, newest first")
+    listed("sessions", reads.sessions, "Sessions, newest first")
+    listed("errors", reads.errors, "Errors by agent and type")
+    listed("tools", reads.tools, "Tools: calls, errors, times")
+    listed("summary", reads.summary, "One row: how much there is")
+
+    @router.get("/timeline", summary="Sessions, failures and cost per bucket")
+    def timeline(
+        narrowed: Narrowed, step: Annotated[int, Query(ge=1, le=604_800)] = 60, form: AsFormat = "json"
+    ) -> Response:
+        return answered(reader.bytes(reads.timeline(narrowed, seconds=step), form), form)
+
+    @router.get("/cost", summary="Who spent what, with (unattributed) and (total)")
+    def cost(narrowed: Narrowed, by: str = "agent", form: AsFormat = "json") -> Response:
+        if by in reads.COST_COLUMNS:
+            return answered(reader.bytes(reads.cost(narrowed, by=by), form), form)
+        if by not in get_args(By):
+            known = ", ".join(sorted({*reads.COST_COLUMNS, *get_args(By)}))
+            raise HTTPException(422, f"by must be one of {known}, got {by[:60]!r}")
+        return answered_frame(
+            reader.remembered(("cost", by, repr(narrowed)), lambda: costs(reader, narrowed, by)), form
+        )
+
+    @router.get("/graph", summary="The coordination graph: nodes, edges, metrics")
+    def graph(narrowed: Narrowed) -> JSONResponse:
+        made = reader.remembered(("graph", repr(narrowed)), lambda: graph_of(reader, narrowed))
+        return JSONResponse(
+            {"nodes": made.nodes.to_dicts(), "edges": made.edges.to_dicts(), "metrics": dict(made.metrics)}
+        )
+
+    @router.get("/sessions/{session_id:path}", summary="Everything about one session")
+    def session(session_id: str, limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 2000) -> Response:
+        parts = {kind: reader.bytes(reads.of_session(kind, session_id, limit=limit)) for kind in get_args(Kind)}
+        if parts["sessions"].strip() in (b"[]", b""):
+            raise HTTPException(404, f"no session {session_id[:200]!r}")
+        parts["sessions"] = parts["sessions"].strip()[1:-1]  # there is one
+        body = b",".join(f'"{_NAMES.get(kind, kind)}":'.encode() + rows.strip() for kind, rows in parts.items())
+        return answered(b"{" + body + b"}", "json")
+
+    if ask is not None:
+        _add_query(router, ask, allowed("query"))
+    return router
+
+
+def _add_query(router: APIRouter, ask: Ask, allowed: Any) -> None:
+    def run(sql: str, params: Mapping[str, object], form: Format) -> Response:
+        try:
+            return answered(ask(sql, params, "JSONEachRow" if form == "json" else "CSVWithNames"), form)
+        except Refused as refusal:
+            raise HTTPException(403, str(refusal)) from None
+
+    @router.get("/query", summary="Read-only SQL", dependencies=[allowed])
+    def query(sql: Annotated[str, Query(max_length=100_000)], form: AsFormat = "json") -> Response:
+        return run(sql, {}, form)
+
+    @router.post("/query", summary="Read-only SQL with {name:Type} parameters", dependencies=[allowed])
+    def query_posted(
+        sql: Annotated[str, Body(max_length=1_000_000)],
+        params: Annotated[dict[str, Any] | None, Body()] = None,
+        form: AsFormat = "json",
+    ) -> Response:
+        return run(sql, params or {}, form)
+
+
+def graph_of(reader: Reader, narrowed: Filters) -> CoordinationGraph:
+    handoffs = reader.frame(reads.graph_rows("handoffs", narrowed))
+    return coordination_graph(handoffs, reader.frame(reads.graph_rows("agent_runs", narrowed)))
+
+
+def costs(reader: Reader, narrowed: Filters, by: Any) -> pl.DataFrame:
+    needed: Sequence[Any] = ("llm_calls", "tool_calls", "agent_runs", "handoffs")
+    return cost_by(Costs(**{kind: reader.frame(reads.cost_rows(kind, narrowed)) for kind in needed}), by)
+
+
+def answered(body: bytes, form: Format) -> Response:
+    if form == "csv":
+        return Response(body, media_type="text/csv; charset=utf-8; header=present")
+    return Response(body or b"[]", media_type="application/json")
+
+
+def answered_frame(frame: pl.DataFrame, form: Format) -> Response:
+    body = frame.write_csv() if form == "csv" else frame.write_json()
+    return answered(body.encode(), form)
+
+
+_NAMES = {"agent_runs": "runs", "agent_errors": "errors", "sessions": "session"}

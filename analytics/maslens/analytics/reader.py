@@ -1,0 +1,88 @@
+"""Answers to reads, as bytes in the format asked for or as frames.
+
+The same question asked again is answered from memory: an answer is good for a second, and for a minute while no new
+facts were committed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast
+
+import polars as pl
+from maslens.analytics.reads import Read
+from maslens.storage import Store
+
+T = TypeVar("T")
+Format = Literal["json", "csv"]
+_ENGINE_FORMAT: Mapping[Format, str] = {"json": "JSONEachRow", "csv": "CSVWithNames"}
+# How ClickHouse writes what the API promises: one array of flat objects, whole numbers as numbers, times in ISO 8601.
+_SETTINGS: Mapping[str, object] = {
+    "output_format_json_array_of_rows": 1,
+    "output_format_json_quote_64bit_integers": 0,
+    "output_format_json_escape_forward_slashes": 0,
+    "date_time_output_format": "iso",
+}
+
+
+@dataclass(slots=True)
+class _Answer:
+    value: Any = None
+    revision: int = -1
+    at: float = float("-inf")
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Reader:
+    """Thread-safe. `revision` changes whenever facts were committed."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        revision: Callable[[], int] = lambda: 0,
+        fresh_s: float = 1.0,
+        keep_s: float = 60.0,
+        answers: int = 256,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = store
+        self._revision = revision
+        self._fresh_s, self._keep_s, self._most = fresh_s, keep_s, answers
+        self._clock = clock
+        self._answers: OrderedDict[Hashable, _Answer] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def bytes(self, read: Read, form: Format = "json") -> bytes:
+        def ask() -> bytes:
+            return self.store.query_raw(read.sql, fmt=_ENGINE_FORMAT[form], params=read.params, settings=_SETTINGS)
+
+        return self.remembered((form, read.sql, _key(read.params)), ask)
+
+    def frame(self, read: Read) -> pl.DataFrame:
+        return cast(pl.DataFrame, pl.from_arrow(self.store.arrow(read.sql, read.params)))
+
+    def rows(self, read: Read) -> list[dict[str, Any]]:
+        return self.remembered(("rows", read.sql, _key(read.params)), lambda: self.store.rows(read.sql, read.params))
+
+    def remembered(self, key: Hashable, ask: Callable[[], T]) -> T:
+        """What `ask` answers; asked by one thread at a time, the others take its answer."""
+        with self._lock:
+            answer = self._answers.setdefault(key, _Answer())
+            self._answers.move_to_end(key)
+            while len(self._answers) > self._most:
+                self._answers.popitem(last=False)
+        with answer.lock:
+            now, revision = self._clock(), self._revision()
+            age = now - answer.at
+            if age > self._keep_s or (age > self._fresh_s and revision != answer.revision):
+                answer.value, answer.at, answer.revision = ask(), now, revision
+            return cast(T, answer.value)
+
+
+def _key(params: Mapping[str, object]) -> Hashable:
+    return tuple(sorted((name, str(value)) for name, value in params.items()))
