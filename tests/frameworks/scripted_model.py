@@ -29,6 +29,7 @@ class Reply:
     hands_to: Sequence[str] = ()  # this reply passes control to those agents
     delegates: Sequence[str] = ()  # this reply calls those agents and waits
     delay: float = 0.0
+    reasons: bool = True  # some of the output tokens are reasoning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ class ScriptedModel:
                 input_tokens=100 * number + 1,
                 output_tokens=10 * number + 1,
                 cached_tokens=10 * (number % 3),
-                reasoning_tokens=7 if number % 2 else 0,
+                reasoning_tokens=7 if number % 2 and reply.reasons else 0,
                 response_id=f"resp-{number:04d}",
                 reply=reply,
                 at=time.time(),

@@ -41,6 +41,7 @@ _HANDOFF = (names.MAS_HANDOFF_ID, names.GEN_AI_TRANSFER_TARGET_NAME)
 BAGGAGE = next(iter(_baggage.set_baggage("k", "v", Context())))
 SPAN = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 STATE = create_key("maslens")
+UNDER = create_key("maslens-under")  # the span that was current when the state was made
 
 
 class Transfer(NamedTuple):
@@ -127,6 +128,7 @@ def entered(context: Context, state: State, span: Span | None = None) -> Context
     inside[BAGGAGE] = state.baggage
     if span is not None:
         inside[SPAN] = span
+    inside[UNDER] = inside.get(SPAN)
     return Context(inside)
 
 

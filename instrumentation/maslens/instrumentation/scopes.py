@@ -47,3 +47,8 @@ class Received(Scope[Message]):
         entries = without_handoff(arrived.baggage)
         state = carrying(current(outer), {key: str(value) for key, value in entries.items()})
         return entered(outer, state._replace(transfers=transfers))
+
+
+def acting(agent: str) -> Carried:
+    """Everything started inside is done by `agent`, whose own span another library writes, or nobody."""
+    return Carried({names.GEN_AI_AGENT_NAME: agent})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from maslens.instrumentation.carried import SPAN, Stamp, changed_since, current
+from collections.abc import Callable
+
+from maslens.instrumentation.carried import SPAN, UNDER, Stamp, changed_since, current
 from maslens.instrumentation.guard import swallowed
 from maslens.instrumentation.runtime import SCOPE
 from maslens.semconv import attributes as names
@@ -10,11 +12,20 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 _OF_THE_AGENT = (names.GEN_AI_AGENT_NAME, names.MAS_AGENT_INSTANCE_ID)
+_OPENINFERENCE_NAME = "agent.name"
 _AGENT_SPANS = {  # a span that is itself an agent has, or lacks, a name of its own; the caller's would be a lie
     names.GEN_AI_OPERATION_NAME: ("invoke_agent", "create_agent"),
     "openinference.span.kind": ("AGENT",),
     "traceloop.span.kind": ("agent", "workflow"),
 }
+
+
+_watched: dict[str, list[Callable[[Span, Stamp], None]]] = {}
+
+
+def watch(scope: str, started: Callable[[Span, Stamp], None]) -> None:
+    """Have `started` called with every span that the library `scope` starts, and with what it inherits."""
+    _watched.setdefault(scope, []).append(started)
 
 
 class StampProcessor(SpanProcessor):
@@ -24,8 +35,10 @@ class StampProcessor(SpanProcessor):
         try:
             context = get_current() if parent_context is None else parent_context
             stamp = {**current(context).stamp, **_nearer_agent(context)}
-            if stamp:
-                _stamp(span, stamp)
+            _stamp(span, stamp)
+            if _watched and span.instrumentation_scope is not None:
+                for started in _watched.get(span.instrumentation_scope.name, ()):
+                    started(span, stamp)
         except Exception as mistake:
             swallowed("stamp", mistake)
 
@@ -40,19 +53,17 @@ class StampProcessor(SpanProcessor):
 
 
 def _nearer_agent(context: Context) -> Stamp:
-    """The agent whose span, by another library, stands between ours (if any) and the span being started."""
+    """What the parent says, where it is a span that another library started after our own state was made."""
     parent = context.get(SPAN)
-    if not isinstance(parent, ReadableSpan):
+    if not isinstance(parent, ReadableSpan) or parent is context.get(UNDER):
         return {}
-    scope = parent.instrumentation_scope
     said = parent.attributes or {}
-    name = said.get(names.GEN_AI_AGENT_NAME)
-    if name is None or (scope is not None and scope.name == SCOPE) or changed_since(context):
-        return {}
-    nearer: Stamp = {names.GEN_AI_AGENT_NAME: name}
-    for key in (names.MAS_AGENT_INSTANCE_ID, names.GEN_AI_CONVERSATION_ID):
-        if key in said:
-            nearer[key] = said[key]
+    nearer: Stamp = {}
+    if names.GEN_AI_AGENT_NAME in said and not changed_since(context):
+        nearer = {key: said[key] for key in _OF_THE_AGENT if key in said}
+    conversation = said.get(names.GEN_AI_CONVERSATION_ID) or said.get(names.SESSION_ID)
+    if conversation:
+        nearer[names.GEN_AI_CONVERSATION_ID] = conversation
     return nearer
 
 
@@ -65,5 +76,7 @@ def _stamp(span: Span, stamp: Stamp) -> None:
     if any(has.get(key) in values for key, values in _AGENT_SPANS.items()):
         for key in _OF_THE_AGENT:
             missing.pop(key, None)
+        if _OPENINFERENCE_NAME in has and names.GEN_AI_AGENT_NAME not in has:
+            missing[names.GEN_AI_AGENT_NAME] = has[_OPENINFERENCE_NAME]
     if missing:
         span.set_attributes(missing)

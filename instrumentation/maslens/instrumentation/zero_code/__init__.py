@@ -13,7 +13,7 @@ from typing import Any
 from maslens.instrumentation.guard import swallowed
 from maslens.instrumentation.zero_code.catalogue import FRAMEWORKS
 from maslens.instrumentation.zero_code.environment import prepare
-from maslens.instrumentation.zero_code.installed import Choice, choices
+from maslens.instrumentation.zero_code.installed import Choice, choices, version_of
 from wrapt import register_post_import_hook
 
 __all__ = ["activate", "load", "prepare"]
@@ -25,9 +25,14 @@ _activated: set[str] = set()
 
 def load(entry_point: Any, arguments: dict[str, Any]) -> None:
     """What the loader of `opentelemetry-instrument` found: ours to choose wait for `activate`, all others start now."""
-    if entry_point.value in _OURS_TO_CHOOSE:
+    if entry_point.value in _OURS_TO_CHOOSE or _is_done_by(entry_point.name):
         return
     entry_point.load()().instrument(**arguments)
+
+
+def _is_done_by(name: str) -> bool:
+    """Strands switches on the threading instrumentor itself, and a second time is a warning."""
+    return name == "threading" and version_of("strands-agents") is not None
 
 
 def activate() -> None:
@@ -44,20 +49,35 @@ def activate() -> None:
 
 def _when_imported(choice: Choice) -> Any:
     def observe(_module: Any) -> None:
+        name = choice.framework.id
+        filler = _filler(name) if choice.framework.fills else None
+        _attempt(f"fill of {name}", getattr(filler, "before", None), choice.instrumentor)
         try:
             if choice.instrumentor is not None:
                 _switch_on(choice.instrumentor.target)
         except Exception as mistake:
-            swallowed(f"instrumentor of {choice.framework.id}", mistake)
-            _log.warning("%s is not observed: %s: %s", choice.framework.id, type(mistake).__name__, mistake)
-        try:
-            if choice.framework.fills:
-                module = f"{__name__}.fill.{choice.framework.id.replace('-', '_')}"
-                import_module(module).fill(choice.instrumentor)
-        except Exception as mistake:
-            swallowed(f"fill of {choice.framework.id}", mistake)
+            swallowed(f"instrumentor of {name}", mistake)
+            _log.warning("%s is not observed: %s: %s", name, type(mistake).__name__, mistake)
+        _attempt(f"fill of {name}", getattr(filler, "fill", None), choice.instrumentor)
 
     return observe
+
+
+def _filler(name: str) -> Any:
+    try:
+        return import_module(f"{__name__}.fill.{name.replace('-', '_')}")
+    except Exception as mistake:  # the framework has changed
+        swallowed(f"fill of {name}", mistake)
+        return None
+
+
+def _attempt(what: str, step: Any, instrumentor: Any) -> None:
+    """`before` wraps what the instrumentor will wrap again, so that its span is current in ours; `fill` comes after."""
+    try:
+        if step is not None:
+            step(instrumentor)
+    except Exception as mistake:
+        swallowed(what, mistake)
 
 
 def _switch_on(target: str) -> None:

@@ -137,6 +137,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         distributions=("openai",),
         module="openai",
         instrumentors=(_openinference("openai", "OpenAIInstrumentor"), _traceloop("openai", "OpenAIInstrumentor")),
+        fills=True,
         is_model_client=True,
     ),
     Framework(

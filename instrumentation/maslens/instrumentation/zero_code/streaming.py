@@ -9,6 +9,10 @@ from typing import Any
 SWITCH = "MASLENS_STREAM_USAGE"
 
 
+def wanted() -> bool:
+    return os.environ.get(SWITCH, "true").strip().lower() not in ("0", "false", "no", "off")
+
+
 class UsageAsker:
     """Asks each server until it refuses; then the call is made again as the app made it, and never asked again."""
 
@@ -16,9 +20,7 @@ class UsageAsker:
         self._refused: set[str] = set()
 
     def may_ask(self, server: str) -> bool:
-        return os.environ.get(SWITCH, "true").strip().lower() not in ("0", "false", "no", "off") and (
-            server not in self._refused
-        )
+        return wanted() and server not in self._refused
 
     def iterate(self, server: str, asking: Callable[[], Iterator[Any]], plain: Callable[[], Iterator[Any]]) -> Any:
         items = asking()

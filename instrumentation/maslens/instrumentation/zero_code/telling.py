@@ -7,7 +7,10 @@ from typing import Any
 
 from maslens.instrumentation.digest import digest
 from maslens.semconv import attributes as names
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Span
+
+_MODEL_CALLS = ("chat", "generate_content", "text_completion")
 
 
 def new_id() -> str:
@@ -46,3 +49,29 @@ def tell_context(span: Span, passed: Any) -> None:
     span.set_attribute(names.MAS_CONTEXT_SIZE, made.size)
     if made.messages is not None:
         span.set_attribute(names.MAS_CONTEXT_MESSAGE_COUNT, made.messages)
+
+
+def is_model_call(span: ReadableSpan) -> bool:
+    has = span.attributes or {}
+    return has.get("openinference.span.kind") == "LLM" or has.get(names.GEN_AI_OPERATION_NAME) in _MODEL_CALLS
+
+
+def tell_usage(span: Span, usage: Any, *, whole: bool = False) -> None:
+    """What OpenAI's usage object says beyond the two counts; with `whole`, these too."""
+    said = {
+        names.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: _in(usage, "prompt_tokens_details", "cached_tokens"),
+        names.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS: _in(usage, "completion_tokens_details", "reasoning_tokens"),
+    }
+    if whole:
+        said[names.GEN_AI_USAGE_INPUT_TOKENS] = _in(usage, "prompt_tokens")
+        said[names.GEN_AI_USAGE_OUTPUT_TOKENS] = _in(usage, "completion_tokens")
+    for key, value in said.items():
+        if isinstance(value, int):
+            span.set_attribute(key, value)
+
+
+def _in(thing: Any, *path: str) -> Any:
+    """A field of an object or of a mapping, however deep."""
+    for step in path:
+        thing = thing.get(step) if isinstance(thing, dict) else getattr(thing, step, None)
+    return thing

@@ -1,0 +1,28 @@
+"""Google ADK writes good spans; where it transfers to stands on them only if message contents do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from maslens.instrumentation.guard import quiet
+from maslens.instrumentation.zero_code.catalogue import Instrumentor
+from maslens.instrumentation.zero_code.telling import tell_transfer
+from opentelemetry.trace import get_current_span
+from wrapt import wrap_function_wrapper
+
+
+def fill(_instrumentor: Instrumentor | None) -> None:
+    wrap_function_wrapper("google.adk.tools.function_tool", "FunctionTool.run_async", _run)
+
+
+def _run(wrapped: Any, tool: Any, args: Any, kwargs: Any) -> Any:
+    if getattr(tool, "name", "") == "transfer_to_agent":
+        _tell(kwargs.get("args") or {}, kwargs.get("tool_context"))
+    return wrapped(*args, **kwargs)
+
+
+@quiet
+def _tell(arguments: dict[str, Any], context: Any) -> None:
+    source, target = getattr(context, "agent_name", None), arguments.get("agent_name")
+    if source and target:
+        tell_transfer(get_current_span(), str(source), str(target))
