@@ -166,11 +166,12 @@ _MODULES: Final = re.compile(
 
 
 def _told_by_modules(spans: Spans, draft: Draft) -> None:
-    """DSPy: the outermost of its own modules. Their class is all the name that there is."""
+    """DSPy: the outermost of its own modules. Their class is all the name that there is, unless they are named."""
     for row in np.flatnonzero(spans.framework == "dspy").tolist():
         found = _MODULES.match(spans.text("SpanName", row))
         if found and not any(draft.anchor[above] >= 0 for above in spans.forest.path(row)):
-            draft.add(found.group(1), "span_name", [row])
+            name = spans.own_name[row]
+            draft.add(name or found.group(1), "agent_name" if name else "span_name", [row])
 
 
 def _merge_repeats(spans: Spans, draft: Draft) -> None:
