@@ -82,9 +82,14 @@ def _inflated(window: int) -> Callable[[bytes], Iterator[bytes]]:
 
 
 def _unzstd(body: bytes) -> Iterator[bytes]:
+    """Twice: the stream that can be bounded does not notice that its end is missing."""
     with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(body) as reader:
         while part := reader.read(_CHUNK):
             yield part
+    whole = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
+    whole.decompress(body)
+    if not whole.eof:
+        raise EOFError("it ends too early")
 
 
 def _unlz4(body: bytes) -> Iterator[bytes]:

@@ -8,7 +8,6 @@ plain names, one way to quote), and what is looked for there cannot be hidden by
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from maslens.storage.errors import QueryError
@@ -16,22 +15,23 @@ from maslens.storage.store import Params, Store
 
 _READS = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXPLAIN", "USE", "("})
 
-# Names that reach out of the tables. Banned wherever an identifier may stand, not only before a parenthesis: a function
-# can also be applied by its name (`* APPLY file`, `arrayMap(file, …)`). Most table functions of the kind are refused by
-# readonly as well; `eval` runs text as a query, which nobody has looked at.
-_REACHES_OUT = frozenset(
+# Names that reach out of the tables and that readonly lets pass. Banned wherever a name may stand, not only before a
+# parenthesis: a function can also be applied by its name (`* APPLY file`, `arrayMap(file, …)`). `eval` runs text as a
+# query that nobody has looked at.
+_BANNED = frozenset({"file", "eval", "python", "stack_trace", "catboostevaluate"})
+
+# Table functions that readonly refuses by itself; to be on the safe side, not as a function here either.
+_UNCALLABLE = frozenset(
     {
-        "file", "filecluster", "eval", "python", "executable", "input", "url", "urlcluster", "s3",
-        "s3cluster", "gcs", "oss", "cosn", "hdfs", "hdfscluster", "remote", "remotesecure", "cluster",
-        "clusterallreplicas", "mysql", "postgresql", "mongodb", "redis", "sqlite", "odbc", "jdbc", "bigquery",
-        "ytsaurus", "filesystem", "catboostevaluate", "stack_trace", "viewexplain", "arrowstream",
+        "executable", "input", "url", "urlcluster", "s3", "s3cluster", "gcs", "oss", "cosn", "hdfs", "hdfscluster",
+        "remote", "remotesecure", "cluster", "clusterallreplicas", "mysql", "postgresql", "mongodb", "redis", "sqlite",
+        "odbc", "jdbc", "bigquery", "ytsaurus", "filesystem", "viewexplain", "arrowstream", "filecluster",
     }
 )  # fmt: skip
 _AI = re.compile(r"ai[_A-Z]\w*|AI[A-Z]\w*")  # functions that call a model over the network
 
 _STRING = re.compile(r"'(?:[^'\\]|\\.|'')*'", re.DOTALL)
-_QUOTED_NAME = re.compile(r"`((?:[^`\\]|\\.)*)`|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
-_NAME = re.compile(r"[A-Za-z_]\w*")
+_QUOTED_NAME = re.compile(r"(?:`((?:[^`\\]|\\.)*)`|\"((?:[^\"\\]|\\.)*)\"|([A-Za-z_]\w*))\s*(\(?)", re.DOTALL)
 _IDENTIFIER_PARAM = re.compile(r"\{(\w+):Identifier\}")
 _FORMAT = re.compile(r" FORMAT (\w+)(?: SETTINGS .*)?$", re.DOTALL)
 
@@ -55,7 +55,7 @@ def parse(store: Store, sql: str) -> Statement:
     text = str(row["text"])
     bare = _STRING.sub("''", text)
     form = _FORMAT.search(bare)
-    first = _NAME.match(bare)
+    first = re.match(r"\w+", bare)
     return Statement(text=text, kind=first[0].upper() if first else bare[:1], form=form[1] if form else None)
 
 
@@ -66,16 +66,15 @@ def only_reads(statement: Statement, params: Params) -> None:
     bare = _STRING.sub("''", statement.text)
     if re.search(r"\bINTO OUTFILE\b", _QUOTED_NAME.sub("``", bare)):
         raise _refused("INTO OUTFILE would write a file")
-    names = {name for match in _QUOTED_NAME.finditer(bare) for name in match.groups() if name}
-    names |= set(_NAME.findall(_QUOTED_NAME.sub(" ", bare)))
-    names |= _named_by(params, bare)
-    for name in names:
-        if name.lower() in _REACHES_OUT or _AI.fullmatch(name):
+    names = _names(bare) | {(str(params.get(name, "")).strip('`"'), False) for name in _IDENTIFIER_PARAM.findall(bare)}
+    for name, called in names:
+        if name.lower() in _BANNED or (called and (name.lower() in _UNCALLABLE or _AI.fullmatch(name))):
             raise _refused(f"`{name}` may reach out of the tables; the name is not allowed here")
 
 
-def _named_by(params: Mapping[str, object], bare: str) -> set[str]:
-    return {str(params.get(name, "")).strip('`"') for name in _IDENTIFIER_PARAM.findall(bare)}
+def _names(bare: str) -> set[tuple[str, bool]]:
+    """Every name in a statement without its strings, and whether a parenthesis follows it."""
+    return {(quoted or double or plain, bool(open_)) for quoted, double, plain, open_ in _NAME.findall(bare)}
 
 
 def _refused(why: str) -> Refused:
