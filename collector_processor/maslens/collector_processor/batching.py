@@ -12,8 +12,8 @@ from maslens.collector_processor.journal import Pending
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchConfig:
-    max_bytes: int = 12 << 20  # of one insert; the engine needs about thirty times as much memory for it
-    max_items: int = 20_000  # spans or log records of one insert
+    max_bytes: int = 15 << 20  # of one insert; the embedded engine needs about ten times as much memory for it
+    max_items: int = 50_000  # spans or log records of one insert
     idle_wait: timedelta = timedelta(milliseconds=100)  # data are visible this much later while little arrives ...
     busy_wait: timedelta = timedelta(milliseconds=750)  # ... and this much while the store has no rest
 

@@ -233,7 +233,8 @@ class Loader:
         if not self._persistently(split):
             return
         if not halves:
-            self._put_aside(cut, body, reason, half_loaded=False)
+            # A store may insert a request larger than any batch in pieces, and have taken some of them.
+            self._put_aside(cut, body, reason, half_loaded=cut.size > self.config.batch.max_bytes)
         for half in halves:
             if self._stop.is_set():
                 return

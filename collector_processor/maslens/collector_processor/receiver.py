@@ -73,7 +73,7 @@ class Receiver:
         self.dead_letters = DeadLetters(config.directory / "deadletter", config.dead_letters)
         self.loader = Loader(self.journal, store, self.dead_letters, config.loader)
         self.intake = Intake(self.journal, window=config.window, stages=config.stages)
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="maslens-receiver", daemon=True)
         self._ready: threading.Event = threading.Event()
         self._failure: BaseException | None = None
@@ -95,7 +95,7 @@ class Receiver:
 
         What is not loaded by then stays in the journal for the next start.
         """
-        if self._thread.is_alive():
+        if self._loop is not None and self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(self._stop_serving(grace), self._loop).result(grace + 10)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -134,16 +134,17 @@ class Receiver:
     # --- the event loop's thread ------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
+        loop = self._loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
         try:
-            self._loop.run_until_complete(self._serve())
+            loop.run_until_complete(self._serve())
         except Exception as error:  # told to whoever called start
             self._failure = error
         finally:
             self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
+        loop.run_forever()
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
     async def _serve(self) -> None:
         config, rates = self.config, RateLimiter()
