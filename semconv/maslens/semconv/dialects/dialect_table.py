@@ -615,10 +615,7 @@ TABLE = Table(
         KindRule(
             dialect="mlflow",
             kind="handoff",
-            clauses=(
-                Clause(test="name_match", value="^Handoff"),
-                Clause(test="attr_match", key="mlflow.spanType", value="CHAIN|UNKNOWN|AGENT|HANDOFF"),
-            ),
+            clauses=(Clause(test="name_match", value="^Handoff"), Clause(test="attr", key="mlflow.spanType")),
         ),
         KindRule(
             dialect="mlflow",
@@ -945,11 +942,7 @@ TABLE = Table(
             Source(origin="attribute", key="mas.agent.instance.id"),
             Source(origin="attribute", key="gen_ai.agent.call.id"),
             Source(origin="attribute", key="gen_ai.agent.invocation.id"),
-            Source(
-                origin="attribute",
-                key="gen_ai.agent.id",
-                match="^([0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|.+/.+|[0-9]+)$",
-            ),
+            Source(origin="attribute", key="gen_ai.agent.id", match="^([0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9]+)$"),
         ),
         "agent.name": (
             Source(
@@ -1783,7 +1776,7 @@ TABLE = Table(
         "agent_executor",
     ),
     agent_name_aliases={"Crew Manager": "manager"},
-    transient_id_pattern=".*[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}.*|[0-9]+|agent",
+    transient_id_pattern="[^/]*[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}[^/]*|[0-9]+|agent",
     transfer_tools=(
         TransferTool(
             id="transfer_to",

@@ -98,7 +98,7 @@ class _Resolution:
     def final_kind(self) -> str:
         tool = self.text("tool.name")
         if self.kind == "tool" and any(
-            re.search(known.pattern, tool)
+            _search(known.pattern, tool)
             for known in self.table.transfer_tools
             if known.framework in ("", self.framework)
         ):
@@ -238,7 +238,11 @@ class _Resolution:
                 found = [attributes for name, attributes in self.span.events if name == source.events[0]]
                 return found[-1].get(source.key, "") if found else ""
             case "events":
-                listed = [{"name": n, "attributes": dict(a)} for n, a in self.span.events if n in source.events]
+                listed = [
+                    {"name": name, "attributes": dict(sorted(attributes.items()))}
+                    for name, attributes in self.span.events
+                    if name in source.events
+                ]
                 return _json_text(listed) if listed else ""
             case "name":
                 return self.span.span_name
@@ -250,7 +254,7 @@ class _Resolution:
                 return self.first(self.table.hints[source.key])
 
     def flattened(self, prefix: str) -> str:
-        keys = [key for key in self.span.attributes if ".".join(key.split(".")[:2]) + "." == prefix]
+        keys = [key for key in sorted(self.span.attributes) if ".".join(key.split(".")[:2]) + "." == prefix]
         return _json_text({key[len(prefix) :]: self.span.attributes[key] for key in keys}) if keys else ""
 
 
@@ -262,17 +266,18 @@ def _read_list(text: str, _: Table) -> list[str]:
 
 
 def _read_name(text: str, table: Table) -> str:
-    found = re.search(table.agent_name_pattern, text)
+    found = _search(table.agent_name_pattern, text)
     name = (found[1] or "") if found else ""
     return "" if name in table.agent_name_deny else table.agent_name_aliases.get(name, name)
 
 
 def _read_id(text: str, table: Table) -> str:
-    return "" if re.fullmatch(table.transient_id_pattern, text) else text
+    return "" if _search(f"^(?:{table.transient_id_pattern})$", text) else text
 
 
 def _read_float(text: str, _: Table) -> float | None:
-    return float(text) if _FLOAT.fullmatch(text) else None
+    number = float(text) if _FLOAT.fullmatch(text) else math.inf
+    return number if math.isfinite(number) else None
 
 
 def _uint(text: str) -> int | None:
@@ -311,7 +316,8 @@ def _first(values: Iterator[str] | Sequence[str] | Any) -> str:
 
 @lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.DOTALL)
+    """RE2's `$` is the end of the text; Python's would let a line break follow."""
+    return re.compile(pattern.replace("$", r"\Z"), re.DOTALL)
 
 
 def _search(pattern: str, text: str) -> re.Match[str] | None:
@@ -333,9 +339,16 @@ def _pointed(text: str, path: tuple[str | int, ...]) -> str:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
     except ValueError:
         return None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no JSON number")
+    return number
 
 
 def _as_text(node: Any) -> str:
@@ -343,9 +356,17 @@ def _as_text(node: Any) -> str:
         return ""
     if isinstance(node, str):
         return node
+    text = json.dumps(_whole_numbers(node), ensure_ascii=False, separators=(",", ":"))
+    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _whole_numbers(node: Any) -> Any:
+    """ClickHouse writes 12.0 as 12."""
     if isinstance(node, float) and node.is_integer():
-        return str(int(node))
-    return json.dumps(node, ensure_ascii=False, separators=(",", ":"))
+        return int(node)
+    if isinstance(node, list):
+        return [_whole_numbers(one) for one in node]
+    return {key: _whole_numbers(one) for key, one in node.items()} if isinstance(node, dict) else node
 
 
 def _json_text(value: Any) -> str:

@@ -308,7 +308,8 @@ class _Compiler:
             case "uint32":
                 return f"accurateCastOrNull({_uint(text)}, 'UInt32')"
             case "float":
-                return f"toFloat64OrNull({text})"
+                number = f"toFloat64OrNull({text})"
+                return f"if(isFinite(ifNull({number}, 0)), {number}, NULL)"
             case "list":
                 listed = f"startsWith({text}, '[')"
                 return (
