@@ -140,9 +140,9 @@ def api_router(reader: Reader, *, authorize: Authorize = lambda *_: True, ask: A
     @router.get("/sessions/{session_id:path}", summary="Everything about one session")
     def session(session_id: str, limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 2000) -> Response:
         parts = {kind: reader.bytes(reads.of_session(kind, session_id, limit=limit)) for kind in get_args(Kind)}
-        if parts["sessions"].strip() in (b"[]", b""):
+        parts["sessions"] = parts["sessions"].strip()[1:-1].strip()  # there is one, or none
+        if not parts["sessions"]:
             raise HTTPException(404, f"no session {session_id[:200]!r}")
-        parts["sessions"] = parts["sessions"].strip()[1:-1]  # there is one
         body = b",".join(f'"{_NAMES.get(kind, kind)}":'.encode() + rows.strip() for kind, rows in parts.items())
         return answered(b"{" + body + b"}", "json")
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import networkx as nx
 import polars as pl
+from maslens.analytics.names import PEOPLE
 
 USER = "user"
-VIRTUAL = (USER, "human")  # names that stand for people, unless an agent is called so
+VIRTUAL = tuple(sorted(PEOPLE))  # names that stand for people, unless an agent is called so
 EVIDENCE = ("explicit", "tool_name", "message", "graph_hint", "structure", "sequence")
 FAILED_OUTCOMES = ("failed", "failure", "error", "rejected", "refused", "timeout", "timed_out", "bounced", "cancelled")
 

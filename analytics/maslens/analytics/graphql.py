@@ -21,9 +21,15 @@ from strawberry.tools import create_type
 Time: TypeAlias = str | None
 Name: TypeAlias = str | None
 
-Count = strawberry.scalar(  # GraphQL's Int ends at 2^31
-    NewType("Count", int), name="Count", description="A whole number of up to 64 bits", serialize=int, parse_value=int
-)
+Count = NewType("Count", int)
+_SCALARS: dict[object, Any] = {
+    Count: strawberry.scalar(
+        name="Count",
+        description="A whole number of up to 64 bits; Int ends at 32",
+        serialize=int,
+        parse_value=int,
+    )
+}
 _PYTHON: Mapping[Any, Any] = {
     pl.String: str,
     pl.UInt64: Count,
@@ -100,7 +106,7 @@ def graphql_app(reader: Reader) -> GraphQL[Any, Any]:
     """Queries only, of bounded depth and size; no page of its own."""
     schema = strawberry.Schema(
         query=create_type("Query", list(_queries(reader))),
-        config=StrawberryConfig(auto_camel_case=False),
+        config=StrawberryConfig(auto_camel_case=False, scalar_map=_SCALARS),
         extensions=[
             lambda: QueryDepthLimiter(max_depth=8),
             lambda: MaxAliasesLimiter(max_alias_count=20),
@@ -165,15 +171,15 @@ def _queries(reader: Reader) -> Iterator[Any]:
 def _session_type(of: Callable[[Any, Read], Awaitable[list[Any]]]) -> Any:
     """A session with the facts of it: lists in the place of their counts, which are called `…_count`."""
 
-    def part(kind: Kind, made: Any) -> Any:
+    def part(name: str, kind: Kind, made: Any) -> Any:
         async def rows(self: Any, limit: int = 1000) -> Any:
             return await of(made, reads.of_session(kind, self.session_id, limit=_most(limit)))
 
-        return _field(kind, _many(made), rows)
+        return _field(name, _many(made), rows)
 
     columns = {name: dtype for name, dtype in frames.SESSIONS.items() if name not in _SESSION_PARTS}
     counts = {f"{name}_count": pl.UInt64() for name in _SESSION_PARTS}
-    parts = {name: part(kind, made) for name, (kind, made) in _SESSION_PARTS.items()}
+    parts = {name: part(name, kind, made) for name, (kind, made) in _SESSION_PARTS.items()}
     return _type("Session", {**columns, **counts}, "All that belongs to one request or conversation", parts)
 
 

@@ -39,8 +39,8 @@ def create_app(
     """Everything that looks at the facts in `store`.
 
     exposition: /metrics, where this process counts. revision: changes with every commit of new facts, as
-    `Sidecar.revision` does. problems: why /readyz should say no. ask: answers SQL of strangers; without it there is no /api/v1/query.
-    authorize: whether a request may `read` or `query`. routes: further ones, which go first.
+    `Sidecar.revision` does. problems: why /readyz should say no. ask: answers SQL of strangers; without it there is no
+    /api/v1/query. authorize: whether a request may `read` or `query`. routes: further ones, which go first.
     """
     reader = Reader(store, revision=revision)
     app = FastAPI(
@@ -53,7 +53,7 @@ def create_app(
         exception_handlers={QueryError: _refused, Unavailable: _unavailable},
     )
     app.include_router(api_router(reader, authorize=authorize, ask=ask))
-    app.mount("/graphql", _allowed(graphql_app(reader), authorize))
+    app.router.routes.append(Route("/graphql", _Allowed(graphql_app(reader), authorize), methods=["GET", "POST"]))
     app.mount("/", StaticFiles(directory=str(PAGE), html=True), name="page")
     return GZipMiddleware(_Guarded(app), minimum_size=1024, compresslevel=4)
 
@@ -75,14 +75,18 @@ def observing_routes(exposition: Exposition | None, problems: Callable[[], Seque
     return [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
 
 
-def _allowed(app: ASGIApp, authorize: Authorize) -> ASGIApp:
-    async def checked(scope: ASGIScope, receive: Receive, send: Send) -> None:
-        answer = app
-        if scope["type"] == "http" and not authorize(Request(scope), "read"):
+class _Allowed:
+    """`app` for whoever may read."""
+
+    def __init__(self, app: ASGIApp, authorize: Authorize) -> None:
+        self._app = app
+        self._authorize = authorize
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        answer = self._app
+        if not self._authorize(Request(scope), "read"):
             answer = JSONResponse({"detail": "this token does not allow to read"}, status_code=403)
         await answer(scope, receive, send)
-
-    return checked
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -94,15 +98,17 @@ async def _unavailable(_: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)[:500]}, status_code=503, headers={"Retry-After": "2"})
 
 
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
 class _Guarded:
     """Nothing but our own scripts, styles and data, in no frame of anybody else's page."""
 
     HEADERS = (
-        (
-            "content-security-policy",
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-            + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        ),
+        ("content-security-policy", _POLICY),
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
         ("referrer-policy", "no-referrer"),
