@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import clickhouse_connect
 import httpx
 import pytest
 from google.rpc.status_pb2 import Status
@@ -191,6 +192,22 @@ def test_sql_over_the_exporters_own_tables(up: Up) -> None:
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
 
+def test_page_rest_and_graphql_are_served(up: Up) -> None:
+    with httpx.Client(base_url=up.url, timeout=30) as client:
+        page = client.get("/")
+        assert page.status_code == 200
+        assert "text/html" in page.headers["content-type"]
+        body = request(2, seed=61, agent="seen_by_rest").SerializeToString()
+        httpx.post(f"{up.otlp_http}/v1/traces", content=body, headers=PROTOBUF).raise_for_status()
+        agents = eventually(lambda: client.get("/api/v1/agents", params={"agent": "seen_by_rest"}).json())
+        assert agents[0]["agent"] == "seen_by_rest"
+        named = client.post("/graphql", json={"query": "{ __schema { queryType { name } } }"}).json()
+        assert named["data"]["__schema"]["queryType"]["name"]
+        refused = client.post("/api/v1/query", json={"query": "SELECT file('/etc/passwd')"})
+        assert refused.status_code in (400, 403, 422)
+        assert "root:" not in refused.text
+
+
 def test_an_unknown_session_is_a_bad_answer(up: Up) -> None:
     done = maslens("handoffs", f"--url={up.url}", "--session=nobody", "--format=json", cwd=up.data.parent)
     assert done.returncode == 1
@@ -271,6 +288,10 @@ def test_a_token_guards_every_surface(tmp_path: Path) -> None:
             assert httpx.get(address).status_code == 401
             assert httpx.get(address, headers=bearer).status_code == 200
         assert httpx.get(f"{running.url}/healthz").status_code == 200
+        port = int(running.addresses["clickhouse"].rpartition(":")[2])
+        client = clickhouse_connect.get_client(host="127.0.0.1", port=port, password=token)
+        assert client.command("SELECT 1") == 1
+        client.close()
         refused = maslens("agents", f"--data={running.data}", cwd=tmp_path)
         assert refused.returncode == 2
         assert "MASLENS_TOKEN" in refused.stderr

@@ -12,6 +12,7 @@ import typer
 from maslens.cli import settings as settings_
 from maslens.cli.faults import EXIT_INTERRUPTED, Fault
 from maslens.cli.forms import Format
+from maslens.cli.logs import configure_logs
 from maslens.cli.settings import Settings
 from rich.markup import escape
 
@@ -327,6 +328,7 @@ def _settings(config: Path | None, *, data: Path | None = None, store: str | Non
 
 def main() -> None:
     """Run the command; every expected failure is one line on stderr and an exit code."""
+    configure_logs("warning")  # to stderr; servers say more
     try:
         app()
     except Fault as fault:

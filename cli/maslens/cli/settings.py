@@ -69,8 +69,6 @@ class Settings:
         for name, least in (("journal_max_bytes", 1 << 20), ("batch_max_bytes", 1 << 10)):
             if getattr(self, name) < least:
                 raise SettingError(name, f"must be at least {human_bytes(least)}, got {getattr(self, name)}")
-        if self.batch_max_bytes > self.journal_max_bytes:
-            raise SettingError("batch_max_bytes", "must not be larger than journal_max_bytes")
         for name in ("batch_max_wait_s", "sidecar_interval_s", "session_idle_s"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise SettingError(name, f"must be above 0 and at most 86400 seconds, got {getattr(self, name)}")

@@ -78,16 +78,15 @@ class StoreSource:
         return self._ask(lambda: self.store.arrow(sql, params))
 
     def raw(self, sql: str, form: str) -> tuple[str, bytes]:
-        from maslens.cli.readonly import Refused, parse
+        from maslens.storage.guard import only_reads, parse
 
         def ask() -> tuple[str, bytes]:
-            named = parse(self.store, sql).form or form
+            statement = parse(self.store, sql)
+            only_reads(statement, {})
+            named = statement.form or form
             return named, self.store.query_raw(sql, fmt=named, settings=ROWS_IN_AN_ARRAY)
 
-        try:
-            return self._ask(ask)
-        except Refused as reason:
-            raise BadInput(str(reason)) from None
+        return self._ask(ask)
 
     def close(self) -> None:
         in_worker(self.store.close)
@@ -127,7 +126,7 @@ class UrlSource:
 
         named = {f"param_{name}": text for name, text in texts(params).items()}
         arguments = {"default_format": form, **ROWS_IN_AN_ARRAY, **named}
-        address = f"{self._url}/clickhouse?{urlencode(arguments)}"
+        address = f"{self._url}/clickhouse/?{urlencode(arguments)}"
         request = urllib.request.Request(address, data=sql.encode(), method="POST")  # noqa: S310 http(s) by open_source
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")

@@ -13,10 +13,10 @@ from types import FrameType
 
 import structlog
 from maslens.analytics.metrics import Exposition
+from maslens.analytics.server import create_app, observing_routes
 from maslens.analytics.sidecar import Sidecar
 from maslens.cli import machine
 from maslens.cli.access import Guarded
-from maslens.cli.clickhouse_http import clickhouse_app, clickhouse_routes
 from maslens.cli.faults import EXIT_INTERRUPTED, BadInput
 from maslens.cli.logs import configure_logs
 from maslens.cli.patient_store import PatientStore
@@ -24,10 +24,12 @@ from maslens.cli.servers import HttpServer, bind, check_free
 from maslens.cli.settings import Settings
 from maslens.cli.sources import Owner, in_worker, open_own
 from maslens.cli.text import safe
-from maslens.cli.web import Health, admin_routes, observing_routes, receiver_parts, sidecar_parts
+from maslens.cli.web import admin_routes, ask, receiver_parts, sidecar_parts
 from maslens.collector_processor import Receiver
 from maslens.storage import Store, open_store
+from maslens.storage.clickhouse_http import clickhouse_app
 from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 _log = structlog.get_logger(__name__)
@@ -89,7 +91,7 @@ def _serve(settings: Settings, *, receiving: bool, computing: bool) -> None:
             sidecar.start()
 
         page = HttpServer(
-            Guarded(_page(store, receiver, sidecar, computing), tokens=tokens, host=settings.host),
+            Guarded(_page(store, receiver, sidecar, computing=computing), tokens=tokens, host=settings.host),
             page_socket,
             name="page",
             tls=tls,
@@ -124,13 +126,24 @@ def _store(settings: Settings) -> Store:
     return PatientStore(opened, name=_shown(settings.store))
 
 
-def _page(store: Store, receiver: Receiver | None, sidecar: Sidecar, computing: bool) -> ASGIApp:
+def _page(store: Store, receiver: Receiver | None, sidecar: Sidecar, *, computing: bool) -> ASGIApp:
+    """A receiver alone shows how it is; who computes facts shows them too."""
     parts = [*(receiver_parts(receiver) if receiver else ()), *(sidecar_parts(sidecar) if computing else ())]
-    health = Health(problems=lambda: _problems(store, receiver))
-    routes = observing_routes(Exposition(sidecar, parts), health)
-    if computing:
-        routes += [*clickhouse_routes(store, "/clickhouse", "/clickhouse/"), *admin_routes(sidecar)]
-    return Starlette(routes=routes)
+    exposition = Exposition(sidecar, parts)
+
+    def problems() -> Sequence[str]:
+        return _problems(store, receiver)
+
+    if not computing:
+        return Starlette(routes=observing_routes(exposition, problems))
+    return create_app(
+        store,
+        exposition=exposition,
+        revision=sidecar.revision,
+        problems=problems,
+        ask=ask(store),
+        routes=[*admin_routes(sidecar), Mount("/clickhouse", clickhouse_app(store))],
+    )
 
 
 def _problems(store: Store, receiver: Receiver | None) -> Sequence[str]:

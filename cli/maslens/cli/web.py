@@ -1,49 +1,31 @@
-"""The page address: metrics, health, the ClickHouse interface, and what `analytics` answers."""
+"""What the page address carries beside the page: who may change something, and what is counted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
 
 from anyio import to_thread
-from maslens.analytics.metrics import Exposition, Part
+from maslens.analytics.api import Ask
+from maslens.analytics.metrics import Part
 from maslens.analytics.sidecar import Sidecar
 from maslens.collector_processor import Receiver
-from starlette.applications import Starlette
+from maslens.storage import Store
+from maslens.storage.guard import only_reads, parse
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """`problems` is empty while all is well."""
+def ask(store: Store) -> Ask:
+    """Answers a stranger's SQL, if it does nothing but read the tables."""
 
-    problems: Callable[[], Sequence[str]]
+    def answer(sql: str, params: Mapping[str, object], form: str) -> bytes:
+        statement = parse(store, sql)
+        only_reads(statement, params)
+        return store.query_raw(sql, fmt=statement.form or form, params=params)
 
-
-def observing_routes(exposition: Exposition, health: Health) -> list[BaseRoute]:
-    """/metrics, /healthz (alive) and /readyz (fit for work)."""
-
-    async def metrics(request: Request) -> Response:
-        accept = request.headers.get("accept", "")
-        body, content_type = await to_thread.run_sync(exposition.render, accept)
-        return Response(body, media_type=content_type)
-
-    async def healthz(_: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def readyz(_: Request) -> Response:
-        problems = list(health.problems())
-        return JSONResponse({"ready": not problems, "problems": problems}, status_code=503 if problems else 200)
-
-    return [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
-
-
-def observing_app(exposition: Exposition, health: Health) -> Starlette:
-    """Only those, for a receiver or a sidecar that runs alone."""
-    return Starlette(routes=observing_routes(exposition, health))
+    return answer
 
 
 def admin_routes(sidecar: Sidecar) -> list[BaseRoute]:

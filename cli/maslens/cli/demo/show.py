@@ -152,11 +152,17 @@ def _follow(desk: subprocess.Popen[bytes], sessions: int) -> None:
 
 
 def _until_visible(source: UrlSource, sessions: int) -> None:
-    """Facts follow the last span within seconds."""
-    asked = "SELECT count() AS n FROM sessions WHERE outcome != 'unknown'"
+    """Facts follow the last span within seconds; a session's own row may come before those it counts."""
+    asked = """
+        SELECT
+            count() AS ended,
+            sum(s.agent_runs) = (SELECT count() FROM agent_runs)
+                AND sum(s.handoffs) = (SELECT count() FROM handoffs)
+                AND sum(s.llm_calls) = (SELECT count() FROM llm_calls) AS whole
+        FROM sessions AS s WHERE outcome != 'unknown'"""
     give_up = time.monotonic() + VISIBLE_S
     with spinner("computing facts"):
-        while next(rows(source.arrow(asked, {})))["n"] < sessions:
+        while not ((seen := next(rows(source.arrow(asked, {}))))["ended"] >= sessions and seen["whole"]):
             if time.monotonic() > give_up:
                 raise BadAnswer(f"not all {sessions} cases are in the facts after {VISIBLE_S:.0f} s")
             time.sleep(0.3)
