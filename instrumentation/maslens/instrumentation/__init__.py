@@ -27,15 +27,18 @@ from maslens.instrumentation.operation import Operation, Workflow
 
 if TYPE_CHECKING:
     from maslens.instrumentation.setup import init, shutdown
+    from maslens.instrumentation.zero_code.findings import Finding, doctor_app
 
 __all__ = [
     "Agent",
+    "Finding",
     "Handoff",
     "Operation",
     "Tool",
     "Workflow",
     "agent",
     "consensus",
+    "doctor_app",
     "experiment",
     "feedback",
     "handoff",
@@ -61,4 +64,8 @@ def __getattr__(name: str) -> Any:
         from maslens.instrumentation import setup
 
         return getattr(setup, name)
+    if name in ("doctor_app", "Finding"):
+        from maslens.instrumentation.zero_code import findings
+
+        return getattr(findings, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

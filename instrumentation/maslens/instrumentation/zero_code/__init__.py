@@ -19,7 +19,7 @@ from wrapt import register_post_import_hook
 __all__ = ["activate", "load", "prepare"]
 
 _log = logging.getLogger("maslens.instrumentation")
-_OURS_TO_CHOOSE = {one.target for framework in FRAMEWORKS for one in framework.instrumentors}
+_OURS_TO_CHOOSE = {one.target for framework in FRAMEWORKS for one in (*framework.instrumentors, *framework.harmful)}
 _activated: set[str] = set()
 
 

@@ -21,6 +21,7 @@ class Framework:
     distributions: Sequence[str]  # any of these installed means that the framework is
     module: str  # ours is done when the app imports this
     instrumentors: Sequence[Instrumentor] = ()  # best first; the first one installed is switched on
+    harmful: Sequence[Instrumentor] = ()  # installed or not, these lose more than they show
     native: bool = False  # writes OpenTelemetry spans by itself
     fills: bool = False  # there is a module `fill/<id>.py` with what is still missing
     has_model_spans: bool = True  # model calls made through it are already spans
@@ -99,7 +100,14 @@ FRAMEWORKS: tuple[Framework, ...] = (
         native=True,
         fills=True,
     ),
-    Framework(id="google-adk", distributions=("google-adk",), module="google.adk", native=True, fills=True),
+    Framework(
+        id="google-adk",
+        distributions=("google-adk",),
+        module="google.adk",
+        harmful=(_openinference("google_adk", "GoogleADKInstrumentor"),),  # renames agents to model calls, drops calls
+        native=True,
+        fills=True,
+    ),
     Framework(id="strands", distributions=("strands-agents",), module="strands", native=True, fills=True),
     Framework(
         id="smolagents",
