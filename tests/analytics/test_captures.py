@@ -13,7 +13,7 @@ from maslens.storage import open_store
 from polars.testing import assert_frame_equal
 
 from tests.validate.captures import Capture, agent_spans, captures
-from tests.validate.handoffs import Held, held
+from tests.validate.handoffs import BEGIN, END, Held, held, measured, rows
 from tests.validate.lacks import LACKS, lacking, lacks
 
 pytestmark = pytest.mark.captures
@@ -140,3 +140,10 @@ def test_all_captures_at_once_give_each_what_it_gives_alone(
 
 def _named_session(facts: Facts) -> bool:
     return any(session.startswith("conv-") for session in facts.sessions["session_id"])
+
+
+def test_the_page_shows_what_is_measured(computed: dict[str, tuple[Capture, Facts]]) -> None:
+    results = [held(*computed[name]) for name in sorted(computed)]
+    page = (ROOT / "docs" / "handoffs.md").read_text()
+    told = page.split(BEGIN, 1)[1].split(END, 1)[0].strip()
+    assert told == measured(results, list(rows(results, "captures"))).strip(), "PAGE=docs/handoffs.md writes it"

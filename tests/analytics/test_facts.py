@@ -58,7 +58,7 @@ def same(one: Facts, two: Facts, *, but: tuple[str, ...] = ()) -> None:
         )
 
 
-relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+relaxed = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @relaxed

@@ -281,11 +281,18 @@ def test_a_fan_out_and_its_join_are_read_from_steps_and_triggers() -> None:
     trace = graph(("planner", 1, 0, 50, ""), ("weather", 2, 60, 100, ""), ("flights", 2, 61, 200, ""),
                   ("aggregator", 3, 210, 250, waiting))  # fmt: skip
     assert found(trace) == [
-        ("planner", "weather", PASSED, "graph_hint"),
         ("planner", "flights", PASSED, "graph_hint"),
-        ("flights", "aggregator", PASSED, "graph_hint"),
+        ("planner", "weather", PASSED, "graph_hint"),
         ("weather", "aggregator", PASSED, "graph_hint"),
+        ("flights", "aggregator", PASSED, "graph_hint"),
     ]
+
+
+def test_branches_of_one_agent_that_are_joined_are_as_many_edges() -> None:
+    trace = graph(("worker", 1, 0, 50, ""), ("worker", 1, 1, 50, ""), ("aggregator", 2, 60, 90, ""))
+    handoffs = compute(frame(trace)).handoffs
+    assert edges(handoffs) == [("worker", "aggregator")] * 2
+    assert handoffs["at"].n_unique() == 2
 
 
 def test_nodes_of_one_step_are_not_ordered_although_one_ended_before_the_other_began() -> None:
@@ -296,7 +303,7 @@ def test_nodes_of_one_step_are_not_ordered_although_one_ended_before_the_other_b
 def test_a_join_names_only_who_was_waited_for() -> None:
     trace = graph(("weather", 1, 0, 50, ""), ("flights", 1, 1, 60, ""), ("chat", 1, 2, 70, ""),
                   ("aggregator", 2, 100, 150, '["join:weather+flights:aggregator"]'))  # fmt: skip
-    assert [edge[:2] for edge in found(trace)] == [("flights", "aggregator"), ("weather", "aggregator")]
+    assert [edge[:2] for edge in found(trace)] == [("weather", "aggregator"), ("flights", "aggregator")]
 
 
 def test_the_hand_back_to_a_supervisor_is_the_next_step() -> None:
@@ -451,3 +458,41 @@ def test_an_outcome_that_became_known_late_replaces_it() -> None:
     trace.span("handoff", "handoff", 90, 91, triage, TransferTarget="billing", HandoffId="h1")
     events = pl.DataFrame({"Timestamp": [1], "HandoffId": ["h1"], "HandoffOutcome": ["rejected"]})
     assert compute(frame(trace), events).handoffs["outcome"].to_list() == ["rejected"]
+
+
+def test_crewais_parent_node_bears_out_an_order_and_makes_none() -> None:
+    trace = Trace(Framework="crewai")
+    crew = trace.span("crew.kickoff", "workflow", 0, 500)
+    for agent, before, begin, end in (
+        ("weather", "", 0, 100),
+        ("flights", "weather", 1, 90),
+        ("writer", "flights", 120, 200),
+    ):
+        trace.agent(agent, begin, end, crew, NodeId=agent, NodeParentId=before)
+    joined = [("flights", "writer", PASSED, "graph_hint"), ("weather", "writer", PASSED, "sequence")]
+    assert found(trace) == joined
+
+
+def test_a_tool_that_calls_all_members_is_a_call_of_each() -> None:
+    trace = Trace(Framework="agno")
+    leader = trace.agent("leader", 0, 300)
+    trace.span("delegate", "handoff", 10, 200, leader, ToolName="delegate_task_to_members")
+    for member in ("one", "two"):
+        trace.agent(member, 20, 150, leader)
+    assert found(trace) == [("leader", "one", CALLED, "structure"), ("leader", "two", CALLED, "structure")]
+
+
+def test_a_goto_to_the_end_of_a_graph_leads_to_nobody() -> None:
+    trace, (triage, _) = in_turn("triage", "billing", Framework="langgraph")
+    trace.span("goto __end__", "handoff", 90, 90, triage, TransferSource="triage")
+    assert [edge[3] for edge in found(trace)] == ["sequence"]
+
+
+def test_a_transfer_goes_to_the_agent_of_that_name_and_not_to_who_is_inside_a_graph_of_that_name() -> None:
+    trace = Trace()
+    root = trace.span("supervisor", "workflow", 0, 500)
+    worker = trace.agent("worker", 0, 100, root)
+    trace.span("transfer", "handoff", 90, 91, worker, ToolName="transfer_back_to_supervisor")
+    trace.agent("helper", 110, 150, root)
+    trace.agent("supervisor", 200, 300, root)
+    assert ("worker", "supervisor", PASSED, "tool_name") in found(trace)

@@ -198,6 +198,17 @@ def test_children_of_a_span_that_never_arrived_are_a_run_inside_the_one_around_i
     assert facts.agent_errors.select("agent", "error_type", "recovered").rows() == [("researcher", "span_lost", True)]
 
 
+def test_a_lost_run_is_not_put_inside_a_run_that_it_holds_itself() -> None:
+    trace = Trace()
+    trace.span("root", "workflow", 0, 5)
+    outer = trace.agent("outer", 10, 50, "lost")
+    trace.call(20, 30, trace.agent("inner", 10, 50, outer), (1, 1))
+    trace.rows[1], trace.rows[2] = trace.rows[2] | {"SpanId": "t-1"}, trace.rows[1] | {"SpanId": "t-2"}
+    trace.rows[1]["ParentSpanId"], trace.rows[3]["ParentSpanId"] = "t-2", "t-1"
+    parents = dict(compute(frame(trace)).agent_runs.select("agent", "parent_run_id").iter_rows())
+    assert parents == {"outer": "", "inner": "t-2"}
+
+
 def test_a_stand_in_for_a_remote_agent_is_not_an_agent_but_its_name_leads_there() -> None:
     trace = Trace()
     desk = trace.agent("frontdesk", 0, 20)

@@ -1,4 +1,4 @@
-"""`python -m tests.validate.handoffs CAPTURES=<folder> [ROWS=build/validity.json] [ONLY=<part of a name>]`
+"""`python -m tests.validate.handoffs CAPTURES=<folder> [ONLY=<part of a name>] [ROWS=<validity.json>] [PAGE=<page>]`
 
 Holds agents, tokens, tools and handoffs against captured runs of real frameworks whose truth is known: sends the
 captured bodies into a store, reads `agent_spans`, computes the facts. Prints a line a capture, a line a kind of
@@ -157,7 +157,7 @@ def _by_evidence(results: Sequence[Held]) -> dict[Evidence, tuple[int, int]]:
 
 
 def table(results: Sequence[Held]) -> Iterator[str]:
-    """A line a capture, a line a kind of evidence, and what is missing."""
+    """A line a capture."""
     width = max((len(result.name) for result in results), default=0)
     yield f"{'capture':{width}}  agents  tokens  tools   edges  right  wrong  missed  evidence"
     for result in results:
@@ -165,19 +165,29 @@ def table(results: Sequence[Held]) -> Iterator[str]:
         told = " ".join(f"{evidence}:{count}" for evidence, count in (result.right_by + result.wrong_by).items())
         counts = f"{result.right.total():4}  {result.wrong.total():5}  {result.missed.total():6}"
         yield f"{result.name:{width}}  {cells} {counts}  {told}".rstrip()
-    yield "\nevidence     edges  right  precision  stated confidence"
-    for evidence, (right, wrong) in _by_evidence(results).items():
-        precision = f"{right / (right + wrong):9.3f}" if right + wrong else f"{'':>9}"
-        yield f"{evidence:11}  {right + wrong:5}  {right:5}  {precision}  {CONFIDENCE[evidence]:17}"
-    yield "\n`-` is what the spans lack. Why, and what `maslens run` adds:"
-    for (what, missing, supplied), named in _lacking(results).items():
-        examples = ", ".join(named[:3]) + (" …" if len(named) > 3 else "")
-        yield f"  {what}: {missing} → {supplied} ({len(named)}: {examples})"
     for result in results:
         for sign, edges in (("not true", result.wrong), ("missed", result.missed)):
             if edges and "handoffs" not in lacking(result.name):
                 told = ", ".join(f"{source} → {target} ({mode})" for source, target, mode in edges.elements())
-                yield f"  {result.name}: {sign}: {told}"
+                yield f"{result.name}: {sign}: {told}"
+
+
+def evidence_table(results: Sequence[Held]) -> Iterator[str]:
+    """A line a kind of evidence."""
+    yield "| evidence | edges | true | precision | stated confidence |"
+    yield "|---|---|---|---|---|"
+    for evidence, (right, wrong) in _by_evidence(results).items():
+        precision = f"{right / (right + wrong):.3f}" if right + wrong else ""
+        yield f"| {evidence} | {right + wrong} | {right} | {precision} | {CONFIDENCE[evidence]} |"
+
+
+def lacks_table(results: Sequence[Held]) -> Iterator[str]:
+    """A line for what the spans of some captures lack, marked `-` in `table`."""
+    yield "| not in the spans | because | `maslens run` adds | captures |"
+    yield "|---|---|---|---|"
+    for (what, missing, supplied), named in _lacking(results).items():
+        examples = ", ".join(f"`{name}`" for name in named[:2]) + (" …" if len(named) > 2 else "")
+        yield f"| {what} | {missing} | {supplied} | {len(named)}: {examples} |"
 
 
 def _lacking(results: Sequence[Held]) -> dict[tuple[str, str, str], list[str]]:
@@ -196,6 +206,21 @@ def _cell(result: Held, what: str) -> str:
     return "-" if what in lacking(result.name) else "NO"
 
 
+def measured(results: Sequence[Held], told: Sequence[Row]) -> str:
+    """What docs/handoffs.md shows between its markers."""
+    return "\n".join(["", "```text", lines(told), "```", "", *evidence_table(results), "", *lacks_table(results), ""])
+
+
+BEGIN, END = "<!-- measured: make validate-handoffs -->", "<!-- measured: end -->"
+
+
+def renewed(page: str, text: str) -> str:
+    """`page` with `text` between its markers."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{text}{END}{after}"
+
+
 def main(arguments: Sequence[str]) -> int:
     given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     folder = Path(given.get("CAPTURES") or ROOT.parent / "shared" / "captures")
@@ -203,10 +228,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"no captures at {folder}: give CAPTURES=<folder>", file=sys.stderr)
         return 2
     results = validate(folder, given.get("ONLY", ""))
-    print("\n".join(table(results)))
     told = list(rows(results, "captures"))
-    print(f"\n{lines(told)}")
+    print("\n".join([*table(results), "", *evidence_table(results), "", *lacks_table(results), "", lines(told)]))
     merge(Path(given.get("ROWS") or ROOT / "build" / "validity.json"), told)
+    if given.get("PAGE"):
+        page = Path(given["PAGE"])
+        page.write_text(renewed(page.read_text(), measured(results, told)))
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate
@@ -286,6 +286,11 @@ def _self_times(runs: list[Run]) -> list[int]:
 
 def _handoffs(seen: _Seen) -> pl.DataFrame:
     edges = [edge for edge in seen.edges if not edge.to_people]
+    told = Counter[tuple[int, str, str, int]]()  # branches of one agent that end together, joined: a nanosecond apart
+    for edge in edges:
+        at = (edge.row, edge.source, edge.target, edge.at)
+        edge.at += told[at]
+        told[at] += 1
     received, by_handoff = seen.spans.frame["ContextHash"], _received(seen.spans.frame)
     arrived = (
         by_handoff.get(edge.handoff_id) or (received[seen.runs[edge.target_run].row] if edge.target_run >= 0 else "")

@@ -22,6 +22,9 @@ Mode: TypeAlias = Literal["pass_control", "return_to_caller"]
 Carrier: TypeAlias = Literal["span", "tool", "answer", "message"]
 
 
+ALL = "*"  # the target of a tool that calls all members of a team
+
+
 @dataclass(slots=True)
 class Sign:
     """One thing that says that somebody hands over."""
@@ -51,8 +54,8 @@ def _in_spans(spans: Spans, runs: Runs, failed: np.ndarray[Any, Any]) -> Iterato
         spans.hint("mas.handoff.target.type"),
     )
     tools = [tool for tool in frame["ToolName"].unique() if tool and transfers.transfer_tool(tool) is not None]
-    told = (pl.col("TransferMode") != "") | (pl.col("TransferTarget") != "") | pl.Series(destination != "")
-    by_tool = (pl.col("Kind") == "tool") & (pl.col("ToolName").is_in(tools) | told)
+    marks = (pl.col("TransferMode") != "") | (pl.col("TransferTarget") != "") | pl.Series(destination != "")
+    by_tool = (pl.col("Kind") == "tool") & (pl.col("ToolName").is_in(tools) | marks)
     saying = frame.select((pl.col("Kind") == "handoff") | by_tool)["Kind"].to_numpy() | spans.handoff_markers
     for row in np.flatnonzero(saying).tolist():
         tool = spans.text("ToolName", row)
@@ -63,7 +66,10 @@ def _in_spans(spans: Spans, runs: Runs, failed: np.ndarray[Any, Any]) -> Iterato
         source = names.clean(spans.text("TransferSource", row)) or (runs[run].name if run >= 0 else "")
         explicit = bool(spans.text("TransferMode", row)) or not (known or destination[row])
         marked = str(spans.own_name[row]) if spans.handoff_markers[row] else ""
-        for target in _several(spans.text("TransferTarget", row) or destination[row] or given or marked):
+        told = spans.text("TransferTarget", row) or destination[row] or given or marked
+        if (not told and spans.framework[row] in ("langgraph", "langchain")) or told == ALL:
+            continue  # a graph's `goto` to its end; a call of all members, who are inside the caller
+        for target in _several(told):
             yield Sign(
                 row=row, run=run, source=source, target=_person_or_agent(target),
                 mode="return_to_caller" if mode == "return_to_caller" else "pass_control",

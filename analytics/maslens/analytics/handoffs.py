@@ -95,12 +95,19 @@ class Found:
         self.carriers: dict[int, set[Carrier]] = defaultdict(set)
         self.led_nowhere: set[tuple[int, str]] = set()  # source run and target of transfers without a run
         self.by_name: dict[str, list[Run]] = defaultdict(list)
+        self.by_label: dict[str, list[Run]] = defaultdict(list)
         self.by_id: dict[str, list[Run]] = defaultdict(list)
         for run in own:
-            for label in {names.key(run.name), *run.labels}:
-                self.by_name[label].append(run)
+            self.by_name[names.key(run.name)].append(run)
+            for label in run.labels:
+                self.by_label[label].append(run)
             if handoff := spans.text("HandoffId", run.row):
                 self.by_id[handoff].append(run)
+
+    def called(self, name: str) -> list[Run]:
+        """The runs of the agent of this name, else those that go by it, by start."""
+        key = names.key(name)
+        return self.by_name.get(key) or self.by_label.get(key, [])
 
     def explains(self, run: Run) -> bool:
         return bool(self.into.get(run.number))
@@ -111,7 +118,8 @@ class Found:
         """An edge between two runs; one agent going on by itself hands nothing over."""
         if source is target or (mode == "pass_control" and names.key(source.name) == names.key(target.name)):
             return
-        at = target.start if row is None else int(self.spans.start[row])
+        moved = min(source.end, target.start) if mode == "pass_control" else target.start
+        at = moved if row is None else int(self.spans.start[row])
         confidence = CONFIDENCE[evidence] * weight
         self.keep(Edge(source.name, target.name, mode, evidence, confidence, at, target.row if row is None else row,
                        source.number, target.number))  # fmt: skip
@@ -182,7 +190,7 @@ def _explain_sign(found: Found, sign: Sign) -> None:
 
 
 def _last_before(found: Found, name: str, at: int) -> Run | None:
-    runs = found.by_name.get(names.key(name), [])
+    runs = found.called(name)
     place = bisect_right(runs, at, key=_start)
     return runs[place - 1] if place else None
 
@@ -206,7 +214,7 @@ def _by_name(found: Found, sign: Sign, source: Run | None) -> Run | None:
     """The first run of the target that began since, that nobody else started, in the same trace or team."""
     if not sign.target:
         return None
-    for run in _since(found.by_name.get(names.key(sign.target), []), sign.start):
+    for run in _since(found.called(sign.target), sign.start):
         if run is source or not _in_reach(found, sign, source, run):
             continue
         others = [edge for edge in found.into[run.number] if source is None or edge.source_run != source.number]

@@ -245,8 +245,9 @@ def _in_order(found: Found, scope: _Scope, hinted: Mapping[int, Run]) -> None:
                         _joined(found, target, waited, sources, evidence, hinted.get(target.number))
     for run in scope.runs:
         parent = hinted.get(run.number)
-        if parent is not None and not found.explains(run):
-            found.add(parent, run, "graph_hint", "return_to_caller" if parent.end > run.start else "pass_control")
+        if parent is None or found.explains(run) or found.spans.framework[run.row] == "crewai":
+            continue  # CrewAI's parent is who stands before the agent in the crew: it bears an order out, it makes none
+        found.add(parent, run, "graph_hint", "return_to_caller" if parent.end > run.start else "pass_control")
 
 
 def _joined(

@@ -151,13 +151,20 @@ def _adopt_lost(spans: Spans, runs: Runs) -> None:
         begun: list[Run] = []
         for run in own:
             begun = [other for other in begun if other.end >= run.start]
-            around = [other for other in begun if other.end >= run.end and other.start <= run.start]
-            if around and run.parent < 0 and spans.text("ParentSpanId", spans.forest.path(run.row)[0]):
-                run.parent, run.lost = (
-                    min(around, key=lambda other: (other.end - other.start, other.number)).number,
-                    True,
-                )
+            if run.parent < 0 and spans.text("ParentSpanId", spans.forest.path(run.row)[0]):
+                lasting = (other for other in begun if other.end >= run.end and not _is_inside(runs, other, run))
+                around = min(lasting, key=lambda other: (other.end - other.start, other.number), default=None)
+                if around is not None:
+                    run.parent, run.lost = around.number, True
             begun.append(run)
+
+
+def _is_inside(runs: Runs, run: Run, other: Run) -> bool:
+    while run.parent >= 0:
+        run = runs[run.parent]
+        if run is other:
+            return True
+    return False
 
 
 def _spell_alike(spans: Spans, runs: Runs, session_of_trace: Mapping[str, str]) -> None:
