@@ -36,7 +36,7 @@ from maslens.instrumentation.operation import (
     Workflow,
     WorkflowSpec,
 )
-from maslens.instrumentation.scopes import Carried, Received
+from maslens.instrumentation.scopes import Carried, Received, ReceivedSpec
 from maslens.semconv import attributes as names
 from opentelemetry.trace import Link
 
@@ -360,9 +360,13 @@ def experiment(id: str | None = None, /, *, variant: str | None = None) -> Carri
     return Carried(_entries(None, id, variant))
 
 
-def received(message: Mapping[str, Any] | Callable[..., Mapping[str, Any]], /) -> Received:
-    """What runs inside was set off by the message whose headers carried `carrier()`."""
-    return Received(message)
+def received(message: Mapping[str, Any] | Callable[..., Mapping[str, Any]], /, *, same_trace: bool = False) -> Received:
+    """What runs inside was set off by the message whose headers carried `carrier()`.
+
+    same_trace: the sender waits for the answer, so it is one trace. HTTP and MCP libraries that OpenTelemetry
+        instruments do all of this by themselves.
+    """
+    return Received(ReceivedSpec(message=message, same_trace=same_trace is True))
 
 
 @overload

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from maslens.instrumentation.carried import Transfer, Transfers, carrying, current, entered, without_handoff
@@ -10,6 +11,7 @@ from maslens.instrumentation.carrier import opened
 from maslens.instrumentation.managed import Managed, Spec
 from maslens.semconv import attributes as names
 from opentelemetry.context import Context
+from opentelemetry.trace import NonRecordingSpan
 
 
 class Scope(Managed[Spec]):
@@ -32,13 +34,19 @@ class Carried(Scope[Mapping[str, str]]):
 Message: TypeAlias = "Mapping[str, Any] | Callable[..., Mapping[str, Any]]"
 
 
-class Received(Scope[Message]):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedSpec:
+    message: Message
+    same_trace: bool
+
+
+class Received(Scope[ReceivedSpec]):
     """The other end of a `carrier()`: who sent it, in which conversation, and the handoff in it."""
 
     __slots__ = ()
 
     def _begin(self, outer: Context) -> Context:
-        arrived = opened(self._resolved(self._spec))
+        arrived = opened(self._resolved(self._spec.message))
         transfers = Transfers()
         handoff_id = arrived.baggage.get(names.MAS_HANDOFF_ID)
         target = arrived.baggage.get(names.GEN_AI_TRANSFER_TARGET_NAME)
@@ -46,7 +54,8 @@ class Received(Scope[Message]):
             transfers.add(Transfer(str(handoff_id), str(target), arrived.origin))
         entries = without_handoff(arrived.baggage)
         state = carrying(current(outer), {key: str(value) for key, value in entries.items()})
-        return entered(outer, state._replace(transfers=transfers))
+        caller = NonRecordingSpan(arrived.origin) if self._spec.same_trace and arrived.origin.is_valid else None
+        return entered(outer, state._replace(transfers=transfers), caller)
 
 
 def acting(agent: str) -> Carried:
