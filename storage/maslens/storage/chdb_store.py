@@ -14,7 +14,7 @@ import pyarrow as pa
 from maslens.storage import owner
 from maslens.storage.arrow import plain_rows, stream_bytes, table
 from maslens.storage.config import StoreConfig
-from maslens.storage.errors import QueryError, StoreBusy, Unavailable, insert_failure
+from maslens.storage.errors import QueryError, Unavailable, insert_failure
 from maslens.storage.ingest import FORMAT, INSERT_SETTINGS, columns, embedded_schema_settings, inbox, insert_batch
 from maslens.storage.migrate import migrate
 from maslens.storage.params import identifier, literal, setting, texts
@@ -29,8 +29,13 @@ class ChdbStore:
     def __init__(self, directory: Path, config: StoreConfig) -> None:
         self.directory = directory.expanduser().absolute()
         self.config = config
-        self.directory.mkdir(parents=True, exist_ok=True)
-        owner.acquire(self.directory)
+        if "?" in str(self.directory):
+            raise ValueError(f"the embedded engine takes no ? in the name of a directory, got {self.directory}")
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            owner.acquire(self.directory)
+        except OSError as error:
+            raise Unavailable(f"cannot use {self.directory} as a data directory: {error}") from error
         self._places = threading.BoundedSemaphore(config.handles)
         self._closed = False
         try:
@@ -86,6 +91,8 @@ class ChdbStore:
             self._places.acquire()
         self._keeper.close()
         owner.release(self.directory)
+        for _ in range(self.config.handles):  # whoever waited for one learns that it is over
+            self._places.release()
 
     def _insert(self, into: str, fmt: str, chunks: Sequence[bytes], settings: Params) -> None:
         """Through a file that never touches a disk: chDB's own streaming insert reports success when a view fails."""
@@ -124,8 +131,6 @@ class ChdbStore:
         try:
             return chdb.connect(where)
         except RuntimeError as error:
-            if "Cannot lock file" in str(error):  # another program, one that does not write our note
-                raise StoreBusy(owner.busy_message(self.directory)) from error
             raise Unavailable(f"cannot open {self.directory}: {error}") from error
 
     @property

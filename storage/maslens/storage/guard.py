@@ -17,8 +17,13 @@ _READS = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "DESC", "EXISTS", "EXP
 
 # Names that reach out of the tables and that readonly lets pass. Banned wherever a name may stand, not only before a
 # parenthesis: a function can also be applied by its name (`* APPLY file`, `arrayMap(file, …)`). `eval` runs text as a
-# query that nobody has looked at.
-_BANNED = frozenset({"file", "eval", "python", "stack_trace", "catboostevaluate"})
+# query that nobody has looked at; ai… ask a model over the network.
+_BANNED = frozenset(
+    {
+        "file", "eval", "python", "stack_trace", "catboostevaluate", "aigenerate", "aiclassify", "aiextract",
+        "aitranslate", "aiembed", "aifilter", "aisimilarity", "airedact",
+    }
+)  # fmt: skip
 
 # Table functions that readonly refuses by itself; to be on the safe side, not as a function here either.
 _UNCALLABLE = frozenset(
@@ -28,10 +33,10 @@ _UNCALLABLE = frozenset(
         "odbc", "jdbc", "bigquery", "ytsaurus", "filesystem", "viewexplain", "arrowstream", "filecluster",
     }
 )  # fmt: skip
-_AI = re.compile(r"ai[_A-Z]\w*|AI[A-Z]\w*")  # functions that call a model over the network
 
 _STRING = re.compile(r"'(?:[^'\\]|\\.|'')*'", re.DOTALL)
-_QUOTED_NAME = re.compile(r"(?:`((?:[^`\\]|\\.)*)`|\"((?:[^\"\\]|\\.)*)\"|([A-Za-z_]\w*))\s*(\(?)", re.DOTALL)
+_QUOTED_NAME = re.compile(r"`(?:[^`\\]|\\.)*`|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_NAME = re.compile(r"(?:`((?:[^`\\]|\\.)*)`|\"((?:[^\"\\]|\\.)*)\"|([A-Za-z_]\w*))\s*(\(?)", re.DOTALL)
 _IDENTIFIER_PARAM = re.compile(r"\{(\w+):Identifier\}")
 _FORMAT = re.compile(r" FORMAT (\w+)(?: SETTINGS .*)?$", re.DOTALL)
 
@@ -68,7 +73,7 @@ def only_reads(statement: Statement, params: Params) -> None:
         raise _refused("INTO OUTFILE would write a file")
     names = _names(bare) | {(str(params.get(name, "")).strip('`"'), False) for name in _IDENTIFIER_PARAM.findall(bare)}
     for name, called in names:
-        if name.lower() in _BANNED or (called and (name.lower() in _UNCALLABLE or _AI.fullmatch(name))):
+        if name.lower() in _BANNED or (called and name.lower() in _UNCALLABLE):
             raise _refused(f"`{name}` may reach out of the tables; the name is not allowed here")
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import sys
 import threading
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -39,6 +41,9 @@ def acquire(directory: Path) -> None:
         except OSError:
             os.close(descriptor)
             raise StoreBusy(busy_message(directory)) from None
+        if _engine_runs(directory):  # started by a program that is not ours
+            os.close(descriptor)
+            raise StoreBusy(busy_message(directory))
         note = {"pid": os.getpid(), "command": " ".join(sys.argv), "since": datetime.now(timezone.utc).isoformat()}
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(note).encode(), 0)
@@ -58,13 +63,31 @@ def release(directory: Path) -> None:
 
 def busy_message(directory: Path) -> str:
     """Who owns `directory`, as far as its owner wrote it down, and what to do."""
+    who, cure = "another process", "stop it"
     try:
         note = json.loads((directory / LOCK_FILE).read_text())
         who = f"process {note['pid']} ({note['command']}, since {note['since']})"
         cure = f"stop process {note['pid']}"
     except (OSError, ValueError, KeyError, TypeError):
-        who, cure = "another process", "stop it"
+        with suppress(OSError):
+            if found := re.search(r"^PID: (\d+)", (directory / _ENGINE_FILE).read_text(), re.MULTILINE):
+                who, cure = f"process {found[1]}", f"stop process {found[1]}"
     return (
         f"{directory} belongs to {who}. Ask that process instead (--url http://127.0.0.1:8088), "
         f"{cure}, or use another directory"
     )
+
+
+def _engine_runs(directory: Path) -> bool:
+    """The engine locks a file of its own, and says so on stderr only."""
+    try:
+        with (directory / _ENGINE_FILE).open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+_ENGINE_FILE = "status"

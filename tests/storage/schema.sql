@@ -1,0 +1,817 @@
+CREATE VIEW agent_errors
+(
+    `session_id` String,
+    `trace_id` String,
+    `span_id` String,
+    `run_id` String,
+    `agent` LowCardinality(String),
+    `error_type` LowCardinality(String),
+    `message` String,
+    `at` DateTime64(9, 'UTC'),
+    `recovered` Bool
+)
+AS SELECT
+    session_id,
+    trace_id,
+    span_id,
+    run_id,
+    agent,
+    error_type,
+    message,
+    at,
+    recovered
+FROM fact_agent_errors
+FINAL;
+
+CREATE TABLE agent_events
+(
+    `Timestamp` DateTime64(9) CODEC(Delta(8), ZSTD(1)),
+    `EventName` LowCardinality(String) CODEC(ZSTD(1)),
+    `TraceId` String CODEC(ZSTD(1)),
+    `SpanId` String CODEC(ZSTD(1)),
+    `Origin` Enum8('log' = 1, 'span' = 2) CODEC(ZSTD(1)),
+    `ServiceName` LowCardinality(String) CODEC(ZSTD(1)),
+    `SessionId` String CODEC(ZSTD(1)),
+    `AgentName` LowCardinality(String) CODEC(ZSTD(1)),
+    `AgentInstanceId` String CODEC(ZSTD(1)),
+    `TaskId` String CODEC(ZSTD(1)),
+    `TaskOutcome` LowCardinality(String) CODEC(ZSTD(1)),
+    `EvaluationName` LowCardinality(String) CODEC(ZSTD(1)),
+    `Score` Nullable(Float64) CODEC(ZSTD(1)),
+    `ScoreLabel` LowCardinality(String) CODEC(ZSTD(1)),
+    `Explanation` String CODEC(ZSTD(1)),
+    `EvaluatorType` LowCardinality(String) CODEC(ZSTD(1)),
+    `EvaluatorId` LowCardinality(String) CODEC(ZSTD(1)),
+    `TargetType` LowCardinality(String) CODEC(ZSTD(1)),
+    `TargetId` String CODEC(ZSTD(1)),
+    `HandoffId` String CODEC(ZSTD(1)),
+    `HandoffOutcome` LowCardinality(String) CODEC(ZSTD(1)),
+    `ConsensusId` String CODEC(ZSTD(1)),
+    `VoteOption` LowCardinality(String) CODEC(ZSTD(1)),
+    `VoteWeight` Nullable(Float64) CODEC(ZSTD(1)),
+    `VoteConfidence` Nullable(Float64) CODEC(ZSTD(1)),
+    `IterationIndex` Nullable(UInt32) CODEC(ZSTD(1)),
+    `ConvergenceScore` Nullable(Float64) CODEC(ZSTD(1)),
+    `StopReason` LowCardinality(String) CODEC(ZSTD(1)),
+    `Body` String CODEC(ZSTD(1)),
+    `Attributes` Map(LowCardinality(String), String) CODEC(ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY toDate(Timestamp)
+ORDER BY (TraceId, Timestamp, EventName)
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW agent_events_from_logs TO agent_events; -- bf9959d976700b83
+
+CREATE MATERIALIZED VIEW agent_events_from_spans TO agent_events; -- b967aca40add6cd6
+
+CREATE VIEW agent_runs
+(
+    `session_id` String,
+    `trace_id` String,
+    `run_id` String,
+    `parent_run_id` String,
+    `agent` LowCardinality(String),
+    `role` LowCardinality(String),
+    `agent_version` LowCardinality(String),
+    `variant` LowCardinality(String),
+    `service` LowCardinality(String),
+    `framework` LowCardinality(String),
+    `started_at` DateTime64(9, 'UTC'),
+    `ended_at` DateTime64(9, 'UTC'),
+    `duration_ns` UInt64,
+    `self_ns` UInt64,
+    `status` LowCardinality(String),
+    `error_type` LowCardinality(String),
+    `llm_calls` UInt64,
+    `tool_calls` UInt64,
+    `input_tokens` UInt64,
+    `output_tokens` UInt64,
+    `cached_tokens` UInt64,
+    `reasoning_tokens` Nullable(UInt64),
+    `cost_usd` Nullable(Float64),
+    `name_evidence` LowCardinality(String)
+)
+AS SELECT
+    session_id,
+    trace_id,
+    run_id,
+    parent_run_id,
+    agent,
+    role,
+    agent_version,
+    variant,
+    service,
+    framework,
+    started_at,
+    ended_at,
+    duration_ns,
+    self_ns,
+    status,
+    error_type,
+    llm_calls,
+    tool_calls,
+    input_tokens,
+    output_tokens,
+    cached_tokens,
+    reasoning_tokens,
+    cost_usd,
+    name_evidence
+FROM fact_agent_runs
+FINAL;
+
+CREATE TABLE agent_spans
+(
+    `Timestamp` DateTime64(9) CODEC(Delta(8), ZSTD(1)),
+    `Duration` UInt64 CODEC(ZSTD(1)),
+    `TraceId` String CODEC(ZSTD(1)),
+    `SpanId` String CODEC(ZSTD(1)),
+    `ParentSpanId` String CODEC(ZSTD(1)),
+    `ServiceName` LowCardinality(String) CODEC(ZSTD(1)),
+    `SpanName` LowCardinality(String) CODEC(ZSTD(1)),
+    `SpanKind` LowCardinality(String) CODEC(ZSTD(1)),
+    `ScopeName` LowCardinality(String) CODEC(ZSTD(1)),
+    `StatusCode` LowCardinality(String) CODEC(ZSTD(1)),
+    `StatusMessage` String CODEC(ZSTD(1)),
+    `Dialect` LowCardinality(String) CODEC(ZSTD(1)),
+    `Framework` LowCardinality(String) CODEC(ZSTD(1)),
+    `Kind` LowCardinality(String) CODEC(ZSTD(1)),
+    `AgentName` String CODEC(ZSTD(1)),
+    `AgentId` String CODEC(ZSTD(1)),
+    `AgentRole` String CODEC(ZSTD(1)),
+    `AgentVersion` String CODEC(ZSTD(1)),
+    `AgentInstanceId` String CODEC(ZSTD(1)),
+    `WorkflowName` String CODEC(ZSTD(1)),
+    `TaskId` String CODEC(ZSTD(1)),
+    `TaskName` String CODEC(ZSTD(1)),
+    `TaskParentId` String CODEC(ZSTD(1)),
+    `RunId` String CODEC(ZSTD(1)),
+    `SessionId` String CODEC(ZSTD(1)),
+    `UserId` String CODEC(ZSTD(1)),
+    `RequestModel` String CODEC(ZSTD(1)),
+    `ResponseModel` String CODEC(ZSTD(1)),
+    `Provider` LowCardinality(String) CODEC(ZSTD(1)),
+    `ResponseId` String CODEC(ZSTD(1)),
+    `FinishReasons` Array(String) CODEC(ZSTD(1)),
+    `InputTokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `OutputTokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `TotalTokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `CacheReadTokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `CacheWriteTokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `ReasoningTokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `CostUsd` Nullable(Float64) CODEC(ZSTD(1)),
+    `ToolName` String CODEC(ZSTD(1)),
+    `ToolCallId` String CODEC(ZSTD(1)),
+    `ToolArguments` String CODEC(ZSTD(1)),
+    `ToolResult` String CODEC(ZSTD(1)),
+    `TransferSource` String CODEC(ZSTD(1)),
+    `TransferTarget` String CODEC(ZSTD(1)),
+    `TransferMode` LowCardinality(String) CODEC(ZSTD(1)),
+    `HandoffId` String CODEC(ZSTD(1)),
+    `HandoffTrigger` LowCardinality(String) CODEC(ZSTD(1)),
+    `HandoffOutcome` LowCardinality(String) CODEC(ZSTD(1)),
+    `NodeId` String CODEC(ZSTD(1)),
+    `NodeParentId` String CODEC(ZSTD(1)),
+    `ContextStrategy` LowCardinality(String) CODEC(ZSTD(1)),
+    `ContextHash` String CODEC(ZSTD(1)),
+    `ContextSize` Nullable(UInt64) CODEC(ZSTD(1)),
+    `ContextTokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `IterationIndex` Nullable(UInt32) CODEC(ZSTD(1)),
+    `Variant` LowCardinality(String) CODEC(ZSTD(1)),
+    `ExperimentId` String CODEC(ZSTD(1)),
+    `TaskOutcome` LowCardinality(String) CODEC(ZSTD(1)),
+    `ErrorType` LowCardinality(String) CODEC(ZSTD(1)),
+    `ErrorMessage` String CODEC(ZSTD(1)),
+    `ExceptionTypes` Array(String) CODEC(ZSTD(1)),
+    `SystemContent` String CODEC(ZSTD(1)),
+    `InputContent` String CODEC(ZSTD(1)),
+    `OutputContent` String CODEC(ZSTD(1)),
+    `LinkTraceIds` Array(String) CODEC(ZSTD(1)),
+    `LinkSpanIds` Array(String) CODEC(ZSTD(1)),
+    `LinkTypes` Array(String) CODEC(ZSTD(1)),
+    `EventNames` Array(String) CODEC(ZSTD(1)),
+    `DroppedAttributes` UInt32 CODEC(ZSTD(1)),
+    `Hints` Map(LowCardinality(String), String) CODEC(ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY toDate(Timestamp)
+ORDER BY (TraceId, SpanId)
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 134217728;
+
+CREATE MATERIALIZED VIEW agent_spans_mv TO agent_spans;
+
+CREATE TABLE fact_agent_errors
+(
+    `session_id` String CODEC(ZSTD(1)),
+    `trace_id` String CODEC(ZSTD(1)),
+    `span_id` String CODEC(ZSTD(1)),
+    `run_id` String CODEC(ZSTD(1)),
+    `agent` LowCardinality(String) CODEC(ZSTD(1)),
+    `error_type` LowCardinality(String) CODEC(ZSTD(1)),
+    `message` String CODEC(ZSTD(1)),
+    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `recovered` Bool CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (session_id, trace_id, span_id, error_type)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
+CREATE TABLE fact_agent_runs
+(
+    `session_id` String CODEC(ZSTD(1)),
+    `trace_id` String CODEC(ZSTD(1)),
+    `run_id` String CODEC(ZSTD(1)),
+    `parent_run_id` String CODEC(ZSTD(1)),
+    `agent` LowCardinality(String) CODEC(ZSTD(1)),
+    `role` LowCardinality(String) CODEC(ZSTD(1)),
+    `agent_version` LowCardinality(String) CODEC(ZSTD(1)),
+    `variant` LowCardinality(String) CODEC(ZSTD(1)),
+    `service` LowCardinality(String) CODEC(ZSTD(1)),
+    `framework` LowCardinality(String) CODEC(ZSTD(1)),
+    `started_at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `ended_at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `duration_ns` UInt64 CODEC(ZSTD(1)),
+    `self_ns` UInt64 CODEC(ZSTD(1)),
+    `status` LowCardinality(String) CODEC(ZSTD(1)),
+    `error_type` LowCardinality(String) CODEC(ZSTD(1)),
+    `llm_calls` UInt64 CODEC(ZSTD(1)),
+    `tool_calls` UInt64 CODEC(ZSTD(1)),
+    `input_tokens` UInt64 CODEC(ZSTD(1)),
+    `output_tokens` UInt64 CODEC(ZSTD(1)),
+    `cached_tokens` UInt64 CODEC(ZSTD(1)),
+    `reasoning_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `cost_usd` Nullable(Float64) CODEC(ZSTD(1)),
+    `name_evidence` LowCardinality(String) CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (session_id, trace_id, run_id)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
+CREATE TABLE fact_handoffs
+(
+    `session_id` String CODEC(ZSTD(1)),
+    `trace_id` String CODEC(ZSTD(1)),
+    `span_id` String CODEC(ZSTD(1)),
+    `handoff_id` String CODEC(ZSTD(1)),
+    `source` LowCardinality(String) CODEC(ZSTD(1)),
+    `target` LowCardinality(String) CODEC(ZSTD(1)),
+    `mode` LowCardinality(String) CODEC(ZSTD(1)),
+    `evidence` LowCardinality(String) CODEC(ZSTD(1)),
+    `confidence` Float64 CODEC(ZSTD(1)),
+    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `outcome` LowCardinality(String) CODEC(ZSTD(1)),
+    `source_run_id` String CODEC(ZSTD(1)),
+    `target_run_id` String CODEC(ZSTD(1)),
+    `context_hash_sent` String CODEC(ZSTD(1)),
+    `context_hash_received` String CODEC(ZSTD(1)),
+    `context_size` Nullable(UInt64) CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (session_id, trace_id, span_id, source, target, at)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
+CREATE TABLE fact_llm_calls
+(
+    `session_id` String CODEC(ZSTD(1)),
+    `trace_id` String CODEC(ZSTD(1)),
+    `span_id` String CODEC(ZSTD(1)),
+    `run_id` String CODEC(ZSTD(1)),
+    `agent` LowCardinality(String) CODEC(ZSTD(1)),
+    `model` LowCardinality(String) CODEC(ZSTD(1)),
+    `provider` LowCardinality(String) CODEC(ZSTD(1)),
+    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `duration_ns` UInt64 CODEC(ZSTD(1)),
+    `status` LowCardinality(String) CODEC(ZSTD(1)),
+    `input_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `output_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `cached_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `cache_write_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `reasoning_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `cost_usd` Nullable(Float64) CODEC(ZSTD(1)),
+    `unpriced_reason` LowCardinality(String) CODEC(ZSTD(1)),
+    `tokens_known` Bool CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (session_id, trace_id, span_id)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
+CREATE TABLE fact_sessions
+(
+    `session_id` String CODEC(ZSTD(1)),
+    `started_at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `ended_at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `duration_ns` UInt64 CODEC(ZSTD(1)),
+    `outcome` LowCardinality(String) CODEC(ZSTD(1)),
+    `root_agent` LowCardinality(String) CODEC(ZSTD(1)),
+    `final_agent` LowCardinality(String) CODEC(ZSTD(1)),
+    `agents` Array(LowCardinality(String)) CODEC(ZSTD(1)),
+    `services` Array(LowCardinality(String)) CODEC(ZSTD(1)),
+    `traces` UInt64 CODEC(ZSTD(1)),
+    `spans` UInt64 CODEC(ZSTD(1)),
+    `agent_runs` UInt64 CODEC(ZSTD(1)),
+    `handoffs` UInt64 CODEC(ZSTD(1)),
+    `llm_calls` UInt64 CODEC(ZSTD(1)),
+    `tool_calls` UInt64 CODEC(ZSTD(1)),
+    `errors` UInt64 CODEC(ZSTD(1)),
+    `input_tokens` UInt64 CODEC(ZSTD(1)),
+    `output_tokens` UInt64 CODEC(ZSTD(1)),
+    `cached_tokens` UInt64 CODEC(ZSTD(1)),
+    `cost_usd` Nullable(Float64) CODEC(ZSTD(1)),
+    `unpriced_calls` UInt64 CODEC(ZSTD(1)),
+    `known_origin_ratio` Nullable(Float64) CODEC(ZSTD(1)),
+    `duplicate_spans` UInt64 CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (session_id)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
+CREATE TABLE fact_tool_calls
+(
+    `session_id` String CODEC(ZSTD(1)),
+    `trace_id` String CODEC(ZSTD(1)),
+    `span_id` String CODEC(ZSTD(1)),
+    `run_id` String CODEC(ZSTD(1)),
+    `agent` LowCardinality(String) CODEC(ZSTD(1)),
+    `tool` LowCardinality(String) CODEC(ZSTD(1)),
+    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `duration_ns` UInt64 CODEC(ZSTD(1)),
+    `status` LowCardinality(String) CODEC(ZSTD(1)),
+    `error_type` LowCardinality(String) CODEC(ZSTD(1)),
+    `arguments_hash` String CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (session_id, trace_id, span_id)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
+CREATE VIEW handoffs
+(
+    `session_id` String,
+    `trace_id` String,
+    `span_id` String,
+    `handoff_id` String,
+    `source` LowCardinality(String),
+    `target` LowCardinality(String),
+    `mode` LowCardinality(String),
+    `evidence` LowCardinality(String),
+    `confidence` Float64,
+    `at` DateTime64(9, 'UTC'),
+    `outcome` LowCardinality(String),
+    `source_run_id` String,
+    `target_run_id` String,
+    `context_hash_sent` String,
+    `context_hash_received` String,
+    `context_size` Nullable(UInt64)
+)
+AS SELECT
+    session_id,
+    trace_id,
+    span_id,
+    handoff_id,
+    source,
+    target,
+    mode,
+    evidence,
+    confidence,
+    at,
+    outcome,
+    source_run_id,
+    target_run_id,
+    context_hash_sent,
+    context_hash_received,
+    context_size
+FROM fact_handoffs
+FINAL;
+
+CREATE VIEW llm_calls
+(
+    `session_id` String,
+    `trace_id` String,
+    `span_id` String,
+    `run_id` String,
+    `agent` LowCardinality(String),
+    `model` LowCardinality(String),
+    `provider` LowCardinality(String),
+    `at` DateTime64(9, 'UTC'),
+    `duration_ns` UInt64,
+    `status` LowCardinality(String),
+    `input_tokens` Nullable(UInt64),
+    `output_tokens` Nullable(UInt64),
+    `cached_tokens` Nullable(UInt64),
+    `cache_write_tokens` Nullable(UInt64),
+    `reasoning_tokens` Nullable(UInt64),
+    `cost_usd` Nullable(Float64),
+    `unpriced_reason` LowCardinality(String),
+    `tokens_known` Bool
+)
+AS SELECT
+    session_id,
+    trace_id,
+    span_id,
+    run_id,
+    agent,
+    model,
+    provider,
+    at,
+    duration_ns,
+    status,
+    input_tokens,
+    output_tokens,
+    cached_tokens,
+    cache_write_tokens,
+    reasoning_tokens,
+    cost_usd,
+    unpriced_reason,
+    tokens_known
+FROM fact_llm_calls
+FINAL;
+
+CREATE TABLE maslens_migrations
+(
+    `name` String,
+    `checksum` String,
+    `applied_at` DateTime64(3, 'UTC') DEFAULT now64(3)
+)
+ENGINE = ReplacingMergeTree(applied_at)
+ORDER BY name
+SETTINGS index_granularity = 8192;
+
+CREATE VIEW metric_totals
+(
+    `series` String,
+    `net` Float64,
+    `shown` Float64,
+    `version` UInt64
+)
+AS SELECT
+    key AS series,
+    net,
+    shown,
+    version
+FROM sidecar_ledger
+FINAL
+WHERE kind = 'total';
+
+CREATE TABLE otel_logs
+(
+    `Timestamp` DateTime64(9) CODEC(Delta(8), ZSTD(1)),
+    `TraceId` String CODEC(ZSTD(1)),
+    `SpanId` String CODEC(ZSTD(1)),
+    `TraceFlags` UInt8,
+    `SeverityText` LowCardinality(String) CODEC(ZSTD(1)),
+    `SeverityNumber` UInt8,
+    `ServiceName` LowCardinality(String) CODEC(ZSTD(1)),
+    `Body` String CODEC(ZSTD(1)),
+    `ResourceSchemaUrl` LowCardinality(String) CODEC(ZSTD(1)),
+    `ResourceAttributes` Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    `ScopeSchemaUrl` LowCardinality(String) CODEC(ZSTD(1)),
+    `ScopeName` String CODEC(ZSTD(1)),
+    `ScopeVersion` LowCardinality(String) CODEC(ZSTD(1)),
+    `ScopeAttributes` Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    `LogAttributes` Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    `EventName` String CODEC(ZSTD(1)),
+    `__otel_materialized_k8s.cluster.name` LowCardinality(String) MATERIALIZED ResourceAttributes['k8s.cluster.name'] CODEC(ZSTD(1)),
+    `__otel_materialized_k8s.container.name` LowCardinality(String) MATERIALIZED ResourceAttributes['k8s.container.name'] CODEC(ZSTD(1)),
+    `__otel_materialized_k8s.deployment.name` LowCardinality(String) MATERIALIZED ResourceAttributes['k8s.deployment.name'] CODEC(ZSTD(1)),
+    `__otel_materialized_k8s.namespace.name` LowCardinality(String) MATERIALIZED ResourceAttributes['k8s.namespace.name'] CODEC(ZSTD(1)),
+    `__otel_materialized_k8s.node.name` LowCardinality(String) MATERIALIZED ResourceAttributes['k8s.node.name'] CODEC(ZSTD(1)),
+    `__otel_materialized_k8s.pod.name` LowCardinality(String) MATERIALIZED ResourceAttributes['k8s.pod.name'] CODEC(ZSTD(1)),
+    `__otel_materialized_k8s.pod.uid` LowCardinality(String) MATERIALIZED ResourceAttributes['k8s.pod.uid'] CODEC(ZSTD(1)),
+    `__otel_materialized_deployment.environment.name` LowCardinality(String) MATERIALIZED ResourceAttributes['deployment.environment.name'] CODEC(ZSTD(1)),
+    INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX idx_res_attr_key mapKeys(ResourceAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX idx_res_attr_value mapValues(ResourceAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX idx_lower_body lower(Body) TYPE tokenbf_v1(32768, 3, 0) GRANULARITY 8
+)
+ENGINE = MergeTree
+PARTITION BY toDate(Timestamp)
+ORDER BY (toStartOfFiveMinutes(Timestamp), ServiceName, Timestamp)
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 134217728;
+
+CREATE MATERIALIZED VIEW otel_logs_decode TO otel_logs; -- cc1f33219e695bb3
+
+CREATE TABLE otel_traces
+(
+    `Timestamp` DateTime64(9) CODEC(Delta(8), ZSTD(1)),
+    `TraceId` String CODEC(ZSTD(1)),
+    `SpanId` String CODEC(ZSTD(1)),
+    `ParentSpanId` String CODEC(ZSTD(1)),
+    `TraceState` String CODEC(ZSTD(1)),
+    `SpanName` LowCardinality(String) CODEC(ZSTD(1)),
+    `SpanKind` LowCardinality(String) CODEC(ZSTD(1)),
+    `ServiceName` LowCardinality(String) CODEC(ZSTD(1)),
+    `ResourceAttributes` Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    `ScopeName` String CODEC(ZSTD(1)),
+    `ScopeVersion` String CODEC(ZSTD(1)),
+    `SpanAttributes` Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    `Duration` UInt64 CODEC(ZSTD(1)),
+    `StatusCode` LowCardinality(String) CODEC(ZSTD(1)),
+    `StatusMessage` String CODEC(ZSTD(1)),
+    `Events.Timestamp` Array(DateTime64(9)) CODEC(ZSTD(1)),
+    `Events.Name` Array(LowCardinality(String)) CODEC(ZSTD(1)),
+    `Events.Attributes` Array(Map(LowCardinality(String), String)) CODEC(ZSTD(1)),
+    `Links.TraceId` Array(String) CODEC(ZSTD(1)),
+    `Links.SpanId` Array(String) CODEC(ZSTD(1)),
+    `Links.TraceState` Array(String) CODEC(ZSTD(1)),
+    `Links.Attributes` Array(Map(LowCardinality(String), String)) CODEC(ZSTD(1)),
+    INDEX idx_trace_id TraceId TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX idx_res_attr_key mapKeys(ResourceAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX idx_res_attr_value mapValues(ResourceAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX idx_span_attr_key mapKeys(SpanAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX idx_span_attr_value mapValues(SpanAttributes) TYPE bloom_filter(0.01) GRANULARITY 1,
+    INDEX idx_duration Duration TYPE minmax GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toDate(Timestamp)
+ORDER BY (ServiceName, SpanName, toDateTime(Timestamp))
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 134217728;
+
+CREATE MATERIALIZED VIEW otel_traces_decode TO otel_traces; -- c28e8458eb6e91a3
+
+CREATE TABLE otel_traces_trace_id_ts
+(
+    `TraceId` String CODEC(ZSTD(1)),
+    `Start` DateTime CODEC(Delta(4), ZSTD(1)),
+    `End` DateTime CODEC(Delta(4), ZSTD(1)),
+    INDEX idx_trace_id TraceId TYPE bloom_filter(0.01) GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toDate(Start)
+ORDER BY (TraceId, Start)
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000;
+
+CREATE MATERIALIZED VIEW otel_traces_trace_id_ts_mv TO otel_traces_trace_id_ts; -- 064f2a96ce4eba17
+
+CREATE TABLE otlp_logs_inbox
+(
+    `resource` Tuple(attributes Array(Tuple(
+        key String,
+        value Tuple(
+            string_value String,
+            bool_value Nullable(String),
+            int_value Nullable(String),
+            double_value Nullable(String),
+            array_value Nullable(String),
+            kvlist_value Nullable(String),
+            bytes_value String)))),
+    `scope_logs` Array(Tuple(
+        scope Tuple(
+            name String,
+            version String,
+            attributes Array(Tuple(
+                key String,
+                value Tuple(
+                    string_value String,
+                    bool_value Nullable(String),
+                    int_value Nullable(String),
+                    double_value Nullable(String),
+                    array_value Nullable(String),
+                    kvlist_value Nullable(String),
+                    bytes_value String)))),
+        log_records Array(Tuple(
+            time_unix_nano UInt64,
+            severity_number Int32,
+            severity_text String,
+            body Tuple(
+                string_value String,
+                bool_value Nullable(String),
+                int_value Nullable(String),
+                double_value Nullable(String),
+                array_value Nullable(String),
+                kvlist_value Nullable(String),
+                bytes_value String),
+            attributes Array(Tuple(
+                key String,
+                value Tuple(
+                    string_value String,
+                    bool_value Nullable(String),
+                    int_value Nullable(String),
+                    double_value Nullable(String),
+                    array_value Nullable(String),
+                    kvlist_value Nullable(String),
+                    bytes_value String))),
+            flags UInt32,
+            trace_id String,
+            span_id String,
+            observed_time_unix_nano UInt64,
+            event_name String)),
+        schema_url String)),
+    `schema_url` String
+)
+ENGINE = `Null`;
+
+CREATE TABLE otlp_traces_inbox
+(
+    `resource` Tuple(attributes Array(Tuple(
+        key String,
+        value Tuple(
+            string_value String,
+            bool_value Nullable(String),
+            int_value Nullable(String),
+            double_value Nullable(String),
+            array_value Nullable(String),
+            kvlist_value Nullable(String),
+            bytes_value String)))),
+    `scope_spans` Array(Tuple(
+        scope Tuple(
+            name String,
+            version String),
+        spans Array(Tuple(
+            trace_id String,
+            span_id String,
+            trace_state String,
+            parent_span_id String,
+            name String,
+            kind Int32,
+            start_time_unix_nano UInt64,
+            end_time_unix_nano UInt64,
+            attributes Array(Tuple(
+                key String,
+                value Tuple(
+                    string_value String,
+                    bool_value Nullable(String),
+                    int_value Nullable(String),
+                    double_value Nullable(String),
+                    array_value Nullable(String),
+                    kvlist_value Nullable(String),
+                    bytes_value String))),
+            dropped_attributes_count UInt32,
+            events Array(Tuple(
+                time_unix_nano UInt64,
+                name String,
+                attributes Array(Tuple(
+                    key String,
+                    value Tuple(
+                        string_value String,
+                        bool_value Nullable(String),
+                        int_value Nullable(String),
+                        double_value Nullable(String),
+                        array_value Nullable(String),
+                        kvlist_value Nullable(String),
+                        bytes_value String))))),
+            links Array(Tuple(
+                trace_id String,
+                span_id String,
+                trace_state String,
+                attributes Array(Tuple(
+                    key String,
+                    value Tuple(
+                        string_value String,
+                        bool_value Nullable(String),
+                        int_value Nullable(String),
+                        double_value Nullable(String),
+                        array_value Nullable(String),
+                        kvlist_value Nullable(String),
+                        bytes_value String))))),
+            status Tuple(
+                message String,
+                code Int32)))))
+)
+ENGINE = `Null`;
+
+CREATE VIEW session_contributions
+(
+    `session_id` String,
+    `series` String,
+    `value` Float64,
+    `version` UInt64
+)
+AS SELECT
+    session_id,
+    key AS series,
+    net AS value,
+    version
+FROM sidecar_ledger
+FINAL
+WHERE kind = 'contribution';
+
+CREATE VIEW sessions
+(
+    `session_id` String,
+    `started_at` DateTime64(9, 'UTC'),
+    `ended_at` DateTime64(9, 'UTC'),
+    `duration_ns` UInt64,
+    `outcome` LowCardinality(String),
+    `root_agent` LowCardinality(String),
+    `final_agent` LowCardinality(String),
+    `agents` Array(LowCardinality(String)),
+    `services` Array(LowCardinality(String)),
+    `traces` UInt64,
+    `spans` UInt64,
+    `agent_runs` UInt64,
+    `handoffs` UInt64,
+    `llm_calls` UInt64,
+    `tool_calls` UInt64,
+    `errors` UInt64,
+    `input_tokens` UInt64,
+    `output_tokens` UInt64,
+    `cached_tokens` UInt64,
+    `cost_usd` Nullable(Float64),
+    `unpriced_calls` UInt64,
+    `known_origin_ratio` Nullable(Float64),
+    `duplicate_spans` UInt64
+)
+AS SELECT
+    session_id,
+    started_at,
+    ended_at,
+    duration_ns,
+    outcome,
+    root_agent,
+    final_agent,
+    agents,
+    services,
+    traces,
+    spans,
+    agent_runs,
+    handoffs,
+    llm_calls,
+    tool_calls,
+    errors,
+    input_tokens,
+    output_tokens,
+    cached_tokens,
+    cost_usd,
+    unpriced_calls,
+    known_origin_ratio,
+    duplicate_spans
+FROM fact_sessions
+FINAL;
+
+CREATE TABLE sidecar_ledger
+(
+    `kind` Enum8('state' = 1, 'total' = 2, 'contribution' = 3) CODEC(ZSTD(1)),
+    `session_id` String DEFAULT '' CODEC(ZSTD(1)),
+    `key` String CODEC(ZSTD(1)),
+    `text` String DEFAULT '' CODEC(ZSTD(1)),
+    `net` Float64 DEFAULT 0 CODEC(ZSTD(1)),
+    `shown` Float64 DEFAULT 0 CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 DEFAULT 0 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (kind, session_id, key)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
+CREATE VIEW sidecar_state
+(
+    `key` String,
+    `value` String,
+    `version` UInt64
+)
+AS SELECT
+    key,
+    text AS value,
+    version
+FROM sidecar_ledger
+FINAL
+WHERE kind = 'state';
+
+CREATE TABLE stitch_keys
+(
+    `key` String CODEC(ZSTD(1)),
+    `trace_id` String CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (key, trace_id)
+SETTINGS index_granularity = 256, non_replicated_deduplication_window = 10000;
+
+CREATE VIEW tool_calls
+(
+    `session_id` String,
+    `trace_id` String,
+    `span_id` String,
+    `run_id` String,
+    `agent` LowCardinality(String),
+    `tool` LowCardinality(String),
+    `at` DateTime64(9, 'UTC'),
+    `duration_ns` UInt64,
+    `status` LowCardinality(String),
+    `error_type` LowCardinality(String),
+    `arguments_hash` String
+)
+AS SELECT
+    session_id,
+    trace_id,
+    span_id,
+    run_id,
+    agent,
+    tool,
+    at,
+    duration_ns,
+    status,
+    error_type,
+    arguments_hash
+FROM fact_tool_calls
+FINAL;
