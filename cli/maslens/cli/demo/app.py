@@ -23,7 +23,7 @@ FLUSH_EVERY = 20  # cases; far fewer spans than the exporter's queue holds
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parsed(arguments)
-    init(service_name="help-desk", endpoint=options.endpoint)
+    init(service_name="help-desk", endpoint=options.endpoint, capture_content=True)
     clock.rule_the_sdk()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the demo that started us; it ends us by SIGTERM
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
