@@ -18,6 +18,7 @@ import urllib.request
 from pathlib import Path
 
 from maslens.storage import open_store
+
 from tests.bench.peers import Row
 from tests.bench.processes import cpu_seconds, disk_bytes, free_port, resident_bytes, wait_until
 from tests.bench.requests import SPANS_PER_REQUEST

@@ -89,7 +89,8 @@ def _engine(file: Path, spans: int) -> Row:
     answer = json.loads(done.stdout)
     return Row(
         name="engine", sent_spans=spans, acknowledged_spans=spans, stored_spans=int(answer["ids"]),
-        cpu_s=answer["cpu_s"], wall_s=answer["wall_s"], peak_bytes=answer["peak_bytes"], disk_bytes=answer["disk_bytes"],
+        cpu_s=answer["cpu_s"], wall_s=answer["wall_s"],
+        peak_bytes=answer["peak_bytes"], disk_bytes=answer["disk_bytes"],
     )  # fmt: skip
 
 

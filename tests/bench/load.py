@@ -13,6 +13,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -109,7 +110,7 @@ def _grpc(url: str, bodies: queue.SimpleQueue[bytes], tally: Tally) -> None:
             tally.count("acknowledged" if done else "refused")
 
 
-def _waiting(bodies: queue.SimpleQueue[bytes], tally: Tally):  # type: ignore[no-untyped-def]
+def _waiting(bodies: queue.SimpleQueue[bytes], tally: Tally) -> Iterator[bytes]:
     while True:
         try:
             body = bodies.get_nowait()

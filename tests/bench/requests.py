@@ -6,6 +6,7 @@ included; the same seed gives the same bytes.
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 SPANS_PER_REQUEST = 512
 _AGENTS = ("triage", "billing", "refunds", "technical", "research", "writer", "critic", "planner")
 _MODELS = ("gpt-4.1-mini", "gpt-4.1", "claude-sonnet-4-5", "gemini-2.5-flash")
-_WORDS = "the invoice of last month was charged twice please refund one of them and tell the customer when it is done".split()
+_WORDS = ("the", "invoice", "of", "last", "month", "was", "charged", "twice", "please", "refund", "one", "when", "done")
 
 
 def requests(count: int, *, seed: int = 7, ended_ns: int | None = None) -> list[bytes]:
@@ -48,17 +49,43 @@ def _spans(chance: random.Random, end_ns: int) -> Iterator[Span]:
         trace, session = chance.randbytes(16), f"conversation-{number:07d}"
         start = end_ns - chance.randrange(1_000_000_000, 60_000_000_000)
         team = chance.sample(_AGENTS, 3)
-        root = _span(chance, trace, b"", "invoke_workflow desk", start, 900_000_000, Span.SPAN_KIND_INTERNAL, {
-            "gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": "desk", "gen_ai.conversation.id": session,
-            "mas.task.id": f"task-{number}", "mas.experiment.variant": chance.choice("ab"), "deployment.environment.name": "production",
-        })  # fmt: skip
+        root = _span(
+            chance,
+            trace,
+            b"",
+            "invoke_workflow desk",
+            start,
+            900_000_000,
+            Span.SPAN_KIND_INTERNAL,
+            {
+                "gen_ai.operation.name": "invoke_workflow",
+                "gen_ai.workflow.name": "desk",
+                "gen_ai.conversation.id": session,
+                "mas.task.id": f"task-{number}",
+                "mas.experiment.variant": chance.choice("ab"),
+                "deployment.environment.name": "production",
+            },
+        )
         yield root
         for place, name in enumerate(team):
             at = start + place * 300_000_000
-            agent = _span(chance, trace, root.span_id, f"invoke_agent {name}", at, 290_000_000, Span.SPAN_KIND_INTERNAL, {
-                "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": name, "gen_ai.conversation.id": session,
-                "mas.agent.role": "worker", "mas.agent.instance.id": f"{name}-{chance.getrandbits(48):012x}", "gen_ai.agent.version": "2026-11-01",
-            })  # fmt: skip
+            agent = _span(
+                chance,
+                trace,
+                root.span_id,
+                f"invoke_agent {name}",
+                at,
+                290_000_000,
+                Span.SPAN_KIND_INTERNAL,
+                {
+                    "gen_ai.operation.name": "invoke_agent",
+                    "gen_ai.agent.name": name,
+                    "gen_ai.conversation.id": session,
+                    "mas.agent.role": "worker",
+                    "mas.agent.instance.id": f"{name}-{chance.getrandbits(48):012x}",
+                    "gen_ai.agent.version": "2026-11-01",
+                },
+            )
             yield agent
             for _ in range(2):
                 yield _model_call(chance, trace, agent, name, session, at)
@@ -67,13 +94,29 @@ def _spans(chance: random.Random, end_ns: int) -> Iterator[Span]:
 
 def _model_call(chance: random.Random, trace: bytes, agent: Span, name: str, session: str, at: int) -> Span:
     model = chance.choice(_MODELS)
-    return _span(chance, trace, agent.span_id, f"chat {model}", at, 120_000_000, Span.SPAN_KIND_CLIENT, {
-        "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": model, "gen_ai.response.model": model,
-        "gen_ai.response.id": f"chatcmpl-{chance.getrandbits(64):016x}", "gen_ai.agent.name": name, "gen_ai.conversation.id": session,
-        "gen_ai.usage.input_tokens": chance.randrange(100, 4000), "gen_ai.usage.output_tokens": chance.randrange(10, 600),
-        "gen_ai.usage.cache_read.input_tokens": chance.randrange(0, 90), "gen_ai.request.temperature": 0.2,
-        "gen_ai.input.messages": '[{"role":"user","parts":[{"type":"text","content":"' + " ".join(chance.choices(_WORDS, k=24)) + '"}]}]',
-    })  # fmt: skip
+    return _span(
+        chance,
+        trace,
+        agent.span_id,
+        f"chat {model}",
+        at,
+        120_000_000,
+        Span.SPAN_KIND_CLIENT,
+        {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": model,
+            "gen_ai.response.model": model,
+            "gen_ai.response.id": f"chatcmpl-{chance.getrandbits(64):016x}",
+            "gen_ai.agent.name": name,
+            "gen_ai.conversation.id": session,
+            "gen_ai.usage.input_tokens": chance.randrange(100, 4000),
+            "gen_ai.usage.output_tokens": chance.randrange(10, 600),
+            "gen_ai.usage.cache_read.input_tokens": chance.randrange(0, 90),
+            "gen_ai.request.temperature": 0.2,
+            "gen_ai.input.messages": _message(" ".join(chance.choices(_WORDS, k=24))),
+        },
+    )
 
 
 def _tool_call(
@@ -81,24 +124,56 @@ def _tool_call(
 ) -> Span:
     tool = f"transfer_to_{target}" if target else "lookup_invoice"
     transfer = {"gen_ai.transfer.mode": "pass_control", "gen_ai.transfer.target.name": target} if target else {}
-    return _span(chance, trace, agent.span_id, f"execute_tool {tool}", at, 20_000_000, Span.SPAN_KIND_INTERNAL, {
-        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": tool, "gen_ai.tool.type": "function", "gen_ai.agent.name": name,
-        "gen_ai.tool.call.id": f"call_{chance.getrandbits(96):024x}", "gen_ai.conversation.id": session,
-        "gen_ai.tool.call.arguments": '{"invoice_id": %d, "reason": "%s"}' % (chance.randrange(10**6), " ".join(chance.choices(_WORDS, k=12))),
-        "gen_ai.tool.call.result": '{"status": "ok", "detail": "%s"}' % " ".join(chance.choices(_WORDS, k=16)), **transfer,
-    })  # fmt: skip
+    return _span(
+        chance,
+        trace,
+        agent.span_id,
+        f"execute_tool {tool}",
+        at,
+        20_000_000,
+        Span.SPAN_KIND_INTERNAL,
+        {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": tool,
+            "gen_ai.tool.type": "function",
+            "gen_ai.agent.name": name,
+            "gen_ai.tool.call.id": f"call_{chance.getrandbits(96):024x}",
+            "gen_ai.conversation.id": session,
+            "gen_ai.tool.call.arguments": json.dumps(
+                {"invoice_id": chance.randrange(10**6), "reason": " ".join(chance.choices(_WORDS, k=12))}
+            ),
+            "gen_ai.tool.call.result": json.dumps({"status": "ok", "detail": " ".join(chance.choices(_WORDS, k=16))}),
+            **transfer,
+        },
+    )
 
 
 def _span(
-    chance: random.Random, trace: bytes, parent: bytes, name: str, start: int, duration: int, kind: Span.SpanKind.ValueType,
+    chance: random.Random,
+    trace: bytes,
+    parent: bytes,
+    name: str,
+    start: int,
+    duration: int,
+    kind: Span.SpanKind.ValueType,
     attributes: dict[str, object],
-) -> Span:  # fmt: skip
+) -> Span:
     span = Span(
-        trace_id=trace, span_id=chance.randbytes(8), parent_span_id=parent, name=name, kind=kind, flags=257,
-        start_time_unix_nano=start, end_time_unix_nano=start + duration,
-    )  # fmt: skip
+        trace_id=trace,
+        span_id=chance.randbytes(8),
+        parent_span_id=parent,
+        name=name,
+        kind=kind,
+        flags=257,
+        start_time_unix_nano=start,
+        end_time_unix_nano=start + duration,
+    )
     span.attributes.extend(_attributes(attributes))
     return span
+
+
+def _message(text: str) -> str:
+    return json.dumps([{"role": "user", "parts": [{"type": "text", "content": text}]}])
 
 
 def _attributes(values: dict[str, object]) -> list[KeyValue]:
