@@ -143,5 +143,4 @@ def test_sql_and_python_agree_on_made_up_spans(engine: Engine, seed: int) -> Non
 
 @pytest.mark.captures
 def test_sql_and_python_agree_on_every_captured_span(engine: Engine, shared: Path) -> None:
-    for capture in captures(shared / "captures"):
-        assert_agree(engine, spans_of(capture))
+    assert_agree(engine, [span for capture in captures(shared / "captures") for span in spans_of(capture)])

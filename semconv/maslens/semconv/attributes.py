@@ -1,9 +1,9 @@
 """Attribute and event names as constants, enum values as classes.
 
-Generated from `semconv/registry` and the names reused from upstream by `make generate`; do not edit. Enums are open: a value
-that is not listed is allowed on the wire.
+Generated from `semconv/registry` and the names reused from upstream by `make generate`; do not edit. Enums are open: a
+value that is not listed is allowed on the wire.
 """
-# ruff: noqa: E501
+# ruff: noqa: E501, S105
 # fmt: off
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from maslens.semconv.registry import Attribute, AttributeRef, Registry, Signal
 _HEAD = '''\
 """Attribute and event names as constants, enum values as classes.
 
-Generated from `semconv/registry` and the names reused from upstream by `make generate`; do not edit. Enums are open: a value
-that is not listed is allowed on the wire.
+Generated from `semconv/registry` and the names reused from upstream by `make generate`; do not edit. Enums are open: a
+value that is not listed is allowed on the wire.
 """
-# ruff: noqa: E501
+# ruff: noqa: E501, S105
 # fmt: off
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ class {name}(str, Enum):
 
     __str__ = str.__str__
 '''
+
+_ABOUT = (
+    "Own names start with `mas.`. Existing names are reused as they are; those in flight upstream "
+    "(`gen_ai.transfer.*`, `gen_ai.caller.*`) are written as proposed. Enums are open. Contents are opt-in."
+)
 
 
 def attributes_module(registry: Registry) -> str:
@@ -59,8 +64,7 @@ def attributes_page(registry: Registry) -> str:
         "",
         "Generated from `semconv/registry` by `make generate`; do not edit.",
         "",
-        "Own names start with `mas.`. Existing names are reused as they are; those in flight upstream (`gen_ai.transfer.*`, "
-        "`gen_ai.caller.*`) are written as proposed. Enums are open. Contents are opt-in.",
+        _ABOUT,
         "",
         "## Own attributes",
         "",

@@ -1,8 +1,8 @@
 """Reads and checks an attribute registry in Weaver's v2 syntax (`file_format: definition/2`).
 
-`load_registry` returns only what is sound; everything found wrong is in one `RegistryError`, each line naming the file and the
-key. Needs PyYAML; only the generator and tests come here. What Weaver accepts and this does not read (metrics, entities, template
-types) is refused rather than skipped.
+`load_registry` returns only what is sound; everything found wrong is in one `RegistryError`, each line naming the file
+and the key. Needs PyYAML; only the generator and tests come here. What Weaver accepts and this does not read (metrics,
+entities, template types) is refused rather than skipped.
 """
 
 from __future__ import annotations
@@ -156,7 +156,8 @@ class _Loader:
         if data.get("file_format") != FORMAT:
             self.fault(file, "file_format", f"must be {FORMAT!r}, got {data.get('file_format')!r}")
         known = {
-            "file_format", "attributes", "attribute_groups", "spans", "span_refinements", "events", "event_refinements", "imports",
+            "file_format", "attributes", "attribute_groups", "spans", "span_refinements", "events", "event_refinements",
+            "imports",
         }  # fmt: skip
         for key in sorted(set(data) - known):
             self.fault(file, key, "unknown or unsupported section")
@@ -181,7 +182,7 @@ class _Loader:
             self.fault(file, key, "must be lower-case dotted words, like `mas.agent.role`")
         elif not key.startswith(self.prefix):
             self.fault(file, key, f"own attributes start with `{self.prefix}`")
-        elif key.endswith("_count") or key.endswith("_id"):
+        elif key.endswith(("_count", "_id")):
             self.fault(file, key, "the last word is its own part: `.count`, `.id`")
         if key in self.attributes or self.is_imported(key):
             self.fault(file, key, "defined twice")
@@ -259,7 +260,8 @@ class _Loader:
         for given in self.list_of(file, data, "spans"):
             self.only(
                 file, str(given.get("type")), given,
-                "type", "kind", "name", "brief", "note", "stability", "attributes", "deprecated", "annotations", "entity_associations",
+                "type", "kind", "name", "brief", "note", "stability", "attributes", "deprecated", "annotations",
+                "entity_associations",
             )  # fmt: skip
             yield self.signal(file, given, "span", "type")
         for given in self.list_of(file, data, "events"):
@@ -284,7 +286,8 @@ class _Loader:
         if sort == "span" and given.get("kind") not in SPAN_KINDS:
             self.fault(file, id_, f"kind must be one of {', '.join(SPAN_KINDS)}")
         return Signal(
-            sort=sort, id=id_, brief=given.get("brief", ""), refines=str(given.get("ref", "")), kind=given.get("kind", ""),
+            sort=sort, id=id_, brief=given.get("brief", ""), refines=str(given.get("ref", "")),
+            kind=given.get("kind", ""),
             name_note=(given.get("name") or {}).get("note", "") if sort == "span" else "",
             attributes=tuple(self.unfold(file, id_, given)),
         )  # fmt: skip
@@ -320,7 +323,8 @@ class _Loader:
         key = str(given.get("ref", "(no ref)"))
         self.only(
             file, f"{id_}: {key}", given,
-            "ref", "requirement_level", "brief", "note", "examples", "stability", "deprecated", "annotations", "sampling_relevant",
+            "ref", "requirement_level", "brief", "note", "examples", "stability", "deprecated", "annotations",
+            "sampling_relevant",
         )  # fmt: skip
         if key not in self.attributes and not self.is_imported(key):
             self.fault(file, id_, f"refers to {key}, which is not defined")
@@ -332,8 +336,8 @@ class _Loader:
         if level not in ("required", "recommended", "opt_in"):
             self.fault(
                 file, id_,
-                f"{key}: requirement_level must be required, recommended, opt_in or conditionally_required with a condition, "
-                f"got {level!r}",
+                f"{key}: requirement_level must be required, recommended, opt_in, or conditionally_required with a "
+                f"condition, got {level!r}",
             )  # fmt: skip
             level = "recommended"
         return AttributeRef(key=key, level=level)
@@ -356,7 +360,7 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]  # types-pyyaml leaves it untyped
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key!r} is there twice", key_node.start_mark

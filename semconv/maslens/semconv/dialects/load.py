@@ -1,14 +1,16 @@
-"""Reads `semconv/dialects/*.yaml` and merges them into one `Table`. Needs PyYAML; only the generator and tests come here."""
+"""Reads `semconv/dialects/*.yaml` and merges them into one `Table`.
+
+Needs PyYAML; only the generator and tests come here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import yaml
-
 from maslens.semconv.dialects.model import (
     Clause,
     Dialect,
@@ -128,8 +130,8 @@ class _Reader:
         self.canonical = canonical
         self.data = _read(path)
         unknown = set(self.data) - {
-            "file_format", "id", "title", "priority", "sources", "detect", "kind", "fields", "hints", "input_excludes_cache",
-            "link_types", "quirks",
+            "file_format", "id", "title", "priority", "sources", "detect", "kind", "fields", "hints",
+            "input_excludes_cache", "link_types", "quirks",
         }  # fmt: skip
         if unknown:
             raise self.error(", ".join(sorted(unknown)), "unknown key")
@@ -197,7 +199,8 @@ class _Reader:
         if test == "namespace" and "." in value:
             raise self.error(place, f"a namespace is the first word of a key, got {value!r}")
         if test in get_args(Test):
-            return Clause(test=test, key=value) if test in _ON_KEYS else Clause(test=test, value=value)
+            known = cast(Test, test)
+            return Clause(test=known, key=value) if test in _ON_KEYS else Clause(test=known, value=value)
         raise self.error(place, f"unknown test {test!r}")
 
     def kind_steps(self, given: Mapping[str, Any]) -> Iterable[KindRule | KindValues]:

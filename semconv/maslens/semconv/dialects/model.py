@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 
 Origin: TypeAlias = Literal["attribute", "json", "prefix", "event", "events", "name", "status", "resource", "hint"]
 Test: TypeAlias = Literal[
-    "attr", "no_attr", "attr_equals", "attr_match", "namespace", "scope", "scope_prefix", "scope_match", "name_match", "event",
-    "span_kind", "same", "not_same",
+    "attr", "no_attr", "attr_equals", "attr_match", "namespace", "scope", "scope_prefix", "scope_match", "name_match",
+    "event", "span_kind", "same", "not_same",
 ]  # fmt: skip
 
 

@@ -135,7 +135,7 @@ class _Resolution:
             if isinstance(step, KindRule):
                 if step.dialect in self.dialects and self.all(step.clauses):
                     return step.kind
-            elif (told := self.attributes.get(step.attribute)) in step.kinds:
+            elif (told := self.attributes.get(step.attribute, "")) in step.kinds:
                 return step.kinds[told]
         return "other"
 
@@ -262,7 +262,7 @@ def _read_list(text: str, _: Table) -> list[str]:
     if not text.startswith("["):
         return [text] if text else []
     listed = _parsed(text)
-    return [_as_text(one) for one in listed] if isinstance(listed, list) else []
+    return [text for text in map(_as_text, listed) if text] if isinstance(listed, list) else []
 
 
 def _read_name(text: str, table: Table) -> str:
