@@ -13,6 +13,7 @@ from pathlib import Path
 
 from maslens.semconv.constants import attributes_module, attributes_page
 from maslens.semconv.dialects.load import load, merge
+from maslens.semconv.dialects.page import dialects_page
 from maslens.semconv.dialects.render import columns_module, table_module
 from maslens.semconv.registry import Registry, load_registry
 
@@ -28,6 +29,7 @@ def generated(room: Path = ROOM) -> Mapping[Path, str]:
     return {
         package / "attributes.py": attributes_module(registry),
         pages / "attributes.md": attributes_page(registry),
+        pages / "dialects.md": dialects_page(canonical, files),
         package / "dialects" / "columns.py": columns_module(canonical),
         package / "dialects" / "dialect_table.py": table_module(merge(canonical, files)),
     }
