@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -52,7 +53,10 @@ def main() -> None:
     from maslens.storage import open_store
     from maslens.storage.clickhouse_http import EndpointConfig, clickhouse_app
 
-    store = open_store(f"chdb://{sys.argv[1]}")
+    directory = Path(sys.argv[1]).absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    os.chdir(directory.parent)  # where the engine caches the schemas that a client sends as text
+    store = open_store(f"chdb://{directory}")
     config = EndpointConfig(writable=True, body_bytes=128 * 1024 * 1024)
     with listening(clickhouse_app(store, config=config)) as port:
         print(port, flush=True)
