@@ -29,7 +29,7 @@ CREATE TABLE agent_events
     `EventName` LowCardinality(String) CODEC(ZSTD(1)),
     `TraceId` String CODEC(ZSTD(1)),
     `SpanId` String CODEC(ZSTD(1)),
-    `Origin` Enum8('log' = 1, 'span' = 2) CODEC(ZSTD(1)),
+    `Origin` LowCardinality(String) CODEC(ZSTD(1)),
     `ServiceName` LowCardinality(String) CODEC(ZSTD(1)),
     `SessionId` String CODEC(ZSTD(1)),
     `AgentName` LowCardinality(String) CODEC(ZSTD(1)),

@@ -72,3 +72,20 @@ def spans_of(trace_ids: Collection[str]) -> Query:
         ORDER BY TraceId, Timestamp, SpanId""",
         {"traces": sorted(trace_ids)},
     )
+
+
+def undecoded_values() -> Query:
+    """`signal, rows`: spans and log records holding an array or a list that came to the engine undecoded.
+
+    The receiver writes such values out as JSON text, so this is zero unless something else inserted. Reads everything.
+    """
+    return Query(
+        """
+        SELECT 'traces' AS signal, count() AS rows FROM otel_traces
+        WHERE arrayExists(value -> startsWith(value, '{"otlp.'), mapValues(SpanAttributes)) HAVING rows > 0
+        UNION ALL
+        SELECT 'logs' AS signal, count() AS rows FROM otel_logs
+        WHERE startsWith(Body, '{"otlp.')
+            OR arrayExists(value -> startsWith(value, '{"otlp.'), mapValues(LogAttributes)) HAVING rows > 0""",
+        {},
+    )

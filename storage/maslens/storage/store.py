@@ -26,7 +26,9 @@ class Store(Protocol):
         """Bring the schema up to date; return the names of what was applied."""
 
     def arrow(self, sql: str, params: Params | None = None, settings: Params | None = None) -> pa.Table:
-        """The result of a query as an Arrow table; times are `timestamp[ns]`, LowCardinality is plain text."""
+        """The result of a query as an Arrow table. LowCardinality comes as plain text, DateTime64 as `timestamp`, but
+        DateTime as seconds since 1970 and an Enum as its number: the engine has it so.
+        """
 
     def rows(self, sql: str, params: Params | None = None) -> list[dict[str, Any]]:
         """The result as dictionaries, for small results: times are `datetime`s in UTC, cut to the microsecond."""
