@@ -15,11 +15,14 @@ import pyarrow.compute as pc
 from maslens.cli.forms import Format
 from maslens.cli.text import safe, safe_json
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 CELL_WIDTH = 60  # longest text shown in a table cell; JSON and CSV are never cut
+_GUTTER = 3  # between two columns
+_FEWEST = 3  # columns that are shown however narrow the terminal is
 
 
 def write(
@@ -37,9 +40,8 @@ def write(
     elif form is Format.csv:
         _write_csv(answer, target)
     else:
-        _write_table(
-            answer.select([name for name in shown if name in answer.column_names] or answer.column_names), title, target
-        )
+        columns = [name for name in shown if name in answer.column_names] or answer.column_names
+        _write_table(answer.select(columns), title, target, whole=not shown)
 
 
 def rows(answer: pa.Table) -> Iterator[dict[str, Any]]:
@@ -81,18 +83,30 @@ def _for_terminal(text: str, target: IO[str]) -> str:
     return "\n".join(safe(line) for line in text.split("\n")) if target.isatty() else text
 
 
-def _write_table(answer: pa.Table, title: str, target: IO[str]) -> None:
+def _write_table(answer: pa.Table, title: str, target: IO[str], *, whole: bool) -> None:
+    """`whole`: text columns are folded to fit a terminal; else the last columns are left out and named."""
     # A pipe has no width: give the table the one it needs rather than fold it at 80.
     console = Console(file=target, highlight=False, width=None if target.isatty() else 10_000)
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    numeric = [_is_number(field.type) for field in answer.schema]
-    for name, right in zip(answer.column_names, numeric, strict=True):
-        table.add_column(Text(safe(name)), justify="right" if right else "left", no_wrap=right, overflow="fold")
+    names = list(answer.column_names)
+    cells = {name: [] for name in names}  # type: dict[str, list[str]]
     for row in rows(answer):
-        table.add_row(*(Text(_cell(name, value)) for name, value in row.items()))
+        for name, value in row.items():
+            cells[name].append(_cell(name, value))
+    widths = {name: max(map(cell_len, [safe(name), *cells[name]])) + _GUTTER for name in names}
+    while not whole and len(names) > _FEWEST and sum(widths[name] for name in names) > console.width:
+        names.pop()
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        right = _is_number(answer.schema.field(name).type)
+        table.add_column(Text(safe(name)), justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for place in range(answer.num_rows):
+        table.add_row(*(Text(cells[name][place]) for name in names))
     console.print(table)
     if not answer.num_rows:
         console.print(Text("no rows"))
+    left_out = answer.column_names[len(names) :]
+    if left_out:
+        console.print(Text(f"no room for {', '.join(left_out)}: a wider terminal, or --format json", style="dim"))
 
 
 def _cell(name: str, value: Any) -> str:
@@ -102,6 +116,8 @@ def _cell(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return _number(name, value)
+    if isinstance(value, int):
+        return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, str):
         return safe(_seconds(value), limit=CELL_WIDTH)
     if isinstance(value, (list, tuple)):

@@ -39,7 +39,7 @@ class Question:
 
 
 def agents(filters: Filters) -> Question:
-    shown = "agent runs errors p50_ms p95_ms llm_calls tool_calls input_tokens output_tokens cost_usd"
+    shown = "agent runs errors p50_ms p95_ms cost_usd llm_calls tool_calls input_tokens output_tokens"
     return _titled("Agents", reads.agents(filters), shown)
 
 
@@ -98,7 +98,7 @@ def cost(filters: Filters, *, by: str) -> Question:
         if COST_KEYS[by] == by
         else Read(sql=f"SELECT {by} AS {COST_KEYS[by]}, * EXCEPT ({by}) FROM ({read.sql})", params=read.params)
     )
-    shown = "llm_calls input_tokens output_tokens cached_tokens cost_usd unpriced_calls calls_without_tokens"
+    shown = "llm_calls cost_usd input_tokens output_tokens cached_tokens unpriced_calls calls_without_tokens"
     return _titled(f"Cost by {by}", named, f"{COST_KEYS[by]} {shown}")
 
 

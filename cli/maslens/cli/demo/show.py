@@ -80,7 +80,8 @@ def _maslens(settings: Settings, directory: Path) -> Iterator[Owner]:
         process = _start([sys.executable, "-m", "maslens.cli.main", "up", f"--data={directory}", *flags], out=out)
         try:
             with spinner("starting maslens up"):
-                yield _ready(process, directory, log)
+                owner = _ready(process, directory, log)
+            yield owner
         finally:
             _end(process, signal.SIGTERM, within_s=30)
 
