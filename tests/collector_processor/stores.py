@@ -53,10 +53,13 @@ class MemoryStore:
     def migrate(self, **_: Any) -> list[str]:
         return []
 
+    def rows(self, *_: Any) -> list[dict[str, Any]]:
+        return [{"one": 1}]
+
     def arrow(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
 
-    rows = command = insert_arrow = query_raw = arrow
+    command = insert_arrow = query_raw = arrow
 
     def close(self) -> None:
         pass
@@ -70,6 +73,16 @@ def unavailable_for(times: int) -> Callable[[str, bytes], None]:
         if left[0] > 0:
             left[0] -= 1
             raise Unavailable("not now")
+
+    return fail
+
+
+def fails_on(poison: bytes, message: str) -> Callable[[str, bytes], None]:
+    """Fail on whatever holds `poison`, without saying that it is in vain."""
+
+    def fail(_token: str, body: bytes) -> None:
+        if poison in body:
+            raise Unavailable(message)
 
     return fail
 

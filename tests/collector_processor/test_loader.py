@@ -28,6 +28,7 @@ QUICK = LoaderConfig(
     batch=BatchConfig(idle_wait=timedelta(milliseconds=5), busy_wait=timedelta(milliseconds=20)),
     first_retry=timedelta(milliseconds=5),
     last_retry=timedelta(milliseconds=20),
+    patience=5,
 )
 ALL = {"max_bytes": 1 << 30, "max_items": 1 << 30}
 
@@ -121,6 +122,44 @@ def test_a_lost_answer_doubles_nothing(tmp_path: Path) -> None:
         made.append("a", "b")
         assert made.loader.drained(10)
         assert sorted(made.store.span_names()) == ["a", "b"]
+
+
+def test_a_request_that_fails_for_ever_without_being_refused_holds_up_nobody(tmp_path: Path) -> None:
+    names = [f"n{index}" for index in range(10)]
+    with bench(tmp_path, start=False) as made:
+        made.store.before = stores.fails_on(b"n7", "Code: 4242. DB::Exception: what nobody has foreseen")
+        made.append(*names)
+        made.loader.start()
+        until(lambda: made.loader.stats().parked == 1)
+        assert sorted(made.store.span_names()) == sorted(set(names) - {"n7"})
+        made.append("later")
+        until(lambda: "later" in made.store.span_names())
+        assert made.dead_letters.list() == []
+        (left,) = made.journal.outstanding()  # still to be loaded
+        bodies, signals = made.store.bodies, made.store.signals
+    with bench(tmp_path) as made:
+        made.store.bodies, made.store.signals = bodies, signals
+        assert made.loader.drained(10)
+        assert sorted(made.store.span_names()) == sorted([*names, "later"])
+        assert left.token in made.store.bodies
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param("connection refused", id="the store does not answer"),
+        pytest.param("Code: 243. DB::Exception: Not enough space", id="its disk is full"),
+        pytest.param("Code: 241. x: while pushing to view m.agent_spans_mv: while", id="the base table has the rows"),
+    ],
+)
+def test_what_every_batch_would_meet_is_waited_for(tmp_path: Path, message: str) -> None:
+    with bench(tmp_path, start=False) as made:
+        made.store.before = stores.fails_on(b"n", message)
+        made.append("n1", "n2")
+        made.loader.start()
+        until(lambda: made.loader.stats().retries > 2 * QUICK.patience)
+        assert len(made.journal.outstanding()) == 1
+        assert made.loader.stats().parked == 0
 
 
 def test_a_poisoned_request_is_put_aside_alone_and_everything_else_is_loaded_once(tmp_path: Path) -> None:

@@ -154,6 +154,78 @@ def test_unknown_fields_survive_mending() -> None:
     assert prepared.body.count(b"hello") == 3
 
 
+# --- what the engine would misread ------------------------------------------------------------------------------------
+
+PAYLOADS = {0: b"\x05", 1: b"12345678", 2: b"\x03abc", 5: b"1234"}
+# The wire type of every field that is read, by level.
+KNOWN = {
+    "request": {1: 2},
+    "group": {1: 2, 2: 2, 3: 2},
+    "scope": {1: 2, 2: 2, 3: 2},
+    "span": {1: 2, 2: 2, 3: 2, 4: 2, 5: 2, 6: 0, 7: 1, 8: 1, 9: 2, 10: 0, 11: 2, 12: 0, 13: 2, 14: 0, 15: 2, 16: 5},
+    "pair": {1: 2, 2: 2},
+    "value": {1: 2, 2: 0, 3: 0, 4: 1, 5: 2, 6: 2, 7: 2},
+    "event": {1: 1, 2: 2, 3: 2, 4: 0},
+    "status": {2: 2, 3: 0},
+}
+
+
+# Here the library understands numbers that come packed as a list. Nobody sends such; the engine refuses or misreads it.
+PACKED = {"span": {6, 7, 8, 10}, "event": {1}, "status": {3}, "value": {2}}
+
+
+def at_level(level: str, extra: bytes) -> bytes:
+    """A request of one span with `extra` bytes somewhere in it."""
+    inner = span(name="x").SerializeToString()
+    inner += {
+        "span": extra,
+        "pair": _field(0x4A, _field(0x0A, b"k") + extra),
+        "value": _field(0x4A, _field(0x0A, b"k") + _field(0x12, extra)),
+        "event": _field(0x5A, extra),
+        "status": _field(0x7A, extra),
+    }.get(level, b"")
+    scope = _field(0x12, inner) + (extra if level == "scope" else b"")
+    group = _field(0x12, scope) + (extra if level == "group" else b"")
+    return _field(0x0A, group) + (extra if level == "request" else b"")
+
+
+def tag(number: int, wire: int) -> bytes:
+    key = number << 3 | wire
+    return bytes([key]) if key < 0x80 else bytes([key & 0x7F | 0x80, key >> 7])
+
+
+@pytest.mark.parametrize("level", KNOWN)
+@pytest.mark.parametrize("wire", PAYLOADS)
+def test_a_field_of_another_type_is_malformed(level: str, wire: int) -> None:
+    for number, right in KNOWN[level].items():
+        if wire != right and not (wire == 2 and number in PACKED.get(level, ())):
+            with pytest.raises(Malformed):
+                ready("traces", at_level(level, tag(number, wire) + PAYLOADS[wire]))
+
+
+@pytest.mark.parametrize("level", KNOWN)
+def test_a_field_nobody_knows_is_kept_whatever_its_type(level: str) -> None:
+    for wire, payload in PAYLOADS.items():
+        assert ready("traces", at_level(level, tag(100, wire) + payload)).items == 1
+    with pytest.raises(Malformed):  # but for groups, which the engine cannot step over
+        ready("traces", at_level(level, tag(100, 3) + b"\x08\x01" + tag(100, 4)))
+
+
+@pytest.mark.parametrize(
+    ("level", "extra"),
+    [
+        pytest.param("value", b"\x10\x02", id="a bool of 2"),
+        pytest.param("value", b"\x10\x80\x02", id="a bool of 256"),
+        pytest.param("span", b"\x30" + b"\x80" * 5 + b"\x01", id="a kind beyond 32 bits"),
+        pytest.param("span", b"\x50" + b"\x80" * 5 + b"\x01", id="a count beyond 32 bits"),
+        pytest.param("status", b"\x18" + b"\x80" * 5 + b"\x01", id="a status beyond 32 bits"),
+    ],
+)
+def test_a_number_that_does_not_fit_is_malformed(level: str, extra: bytes) -> None:
+    with pytest.raises(Malformed, match="does not fit"):
+        ready("traces", at_level(level, extra))
+
+
 # --- UTF-8 ------------------------------------------------------------------------------------------------------------
 
 PLACES: dict[str, Callable[[bytes], bytes]] = {
@@ -255,6 +327,13 @@ def test_values_nested_too_deep_are_malformed_and_nothing_breaks() -> None:
     with pytest.raises(Malformed, match="nested too deep"):
         ready("traces", _field(0x0A, _field(0x12, spans)))
     assert ready("traces", traces(span()).SerializeToString()).items == 1
+
+
+def test_an_array_that_cannot_be_read_is_malformed() -> None:
+    array = _field(0x2A, b"\x0a\x05x")  # says five bytes and has one
+    bad = _field(0x4A, _field(0x0A, b"k") + _field(0x12, array))
+    with pytest.raises(Malformed):
+        ready("traces", _field(0x0A, _field(0x12, _field(0x12, span().SerializeToString() + bad))))
 
 
 def _field(tag: int, raw: bytes) -> bytes:

@@ -24,7 +24,10 @@ _PATH: Final = re.compile(r"groups\[(\d+)\]\.(?:resource|scopes\[(\d+)\]\.(?:sco
 def flatten_request(signal: Signal, body: bytes) -> bytes:
     """`body` without arrays and maps. Raises Malformed where one is nested too deep to be read."""
     hits = Hits[signal]()
-    hits.MergeFromString(body)
+    try:
+        hits.MergeFromString(body)
+    except DecodeError:
+        raise Malformed("an array or a map in it cannot be read") from None
     frame = Frame.FromString(body)
     items: dict[tuple[int, int], dict[int, list[str]]] = {}
     for path in hits.FindInitializationErrors():

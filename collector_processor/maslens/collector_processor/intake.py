@@ -39,6 +39,8 @@ def prepare(signal: Signal, body: bytes, *, now_ns: int, window: Window, stages:
     if not (found.right and found.readable):
         mended = mend(signal, body, bounds, readable=found.readable)
         body, items, rejected = mended.body, mended.items, dict(mended.rejected)
+        if not found.readable:  # only now it can be told
+            found = inspect(signal, body, bounds)
     if found.nested and items:
         body = flatten_request(signal, body)
     if items:

@@ -6,6 +6,7 @@ dead-letter folder. Nothing else is ever given up.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import re
@@ -26,6 +27,26 @@ from maslens.storage import Rejected, Store, Unavailable
 
 _log = structlog.get_logger(__name__)
 
+# Engine errors that every batch would meet: waiting is all there is to do.
+_EVERYBODYS = frozenset(
+    {
+        60,  # UNKNOWN_TABLE
+        159,  # TIMEOUT_EXCEEDED
+        164,  # READONLY
+        202,  # TOO_MANY_SIMULTANEOUS_QUERIES
+        209,  # SOCKET_TIMEOUT
+        210,  # NETWORK_ERROR
+        242,  # TABLE_IS_READ_ONLY
+        243,  # NOT_ENOUGH_SPACE
+        252,  # TOO_MANY_PARTS
+        285,  # TOO_FEW_LIVE_REPLICAS
+        319,  # UNKNOWN_STATUS_OF_INSERT
+        394,  # QUERY_WAS_CANCELLED
+        999,  # KEEPER_EXCEPTION
+    }
+)
+_PARKED_SECONDS = 60.0
+
 # More cuts than this in flight, and the store may have forgotten the token of the oldest before it is in.
 _MAX_OUTSTANDING = 200
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -37,10 +58,13 @@ class LoaderConfig:
     workers: int = 1  # inserts of one signal at a time; more pay on a server with cores to spare
     first_retry: timedelta = timedelta(milliseconds=100)  # doubled each time ...
     last_retry: timedelta = timedelta(seconds=10)  # ... up to here
+    patience: int = 12  # failures of one batch, while the store answers, before others are let past it
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ConfigError(f"loader.workers must be at least 1, got {self.workers}")
+        if self.patience < 1:
+            raise ConfigError(f"loader.patience must be at least 1, got {self.patience}")
         if not timedelta(0) < self.first_retry <= self.last_retry:
             raise ConfigError("loader.first_retry must be above 0 and at most loader.last_retry")
 
@@ -56,6 +80,7 @@ class LoaderStats:
     insert_seconds: float
     insert_seconds_buckets: dict[float, int]  # cumulative: inserts that took no longer
     retries: int
+    parked: int  # requests that fail again and again without being refused: tried once a minute, others go first
     rejected_batches: int  # refused whole and cut smaller
     dead_letters: int  # requests put aside
     dead_letter_items: int
@@ -80,6 +105,7 @@ class Loader:
         self._threads: list[threading.Thread] = []
         self._pace = {signal: Pace(now=time.monotonic()) for signal in SIGNALS}
         self._leftovers = list(journal.outstanding())
+        self._parked: list[tuple[float, Cut]] = []  # when to try again
         self._loaded_records: dict[Signal, int] = dict.fromkeys(SIGNALS, 0)
         self._loaded_items: dict[Signal, int] = dict.fromkeys(SIGNALS, 0)
         self._buckets = dict.fromkeys(_BUCKETS, 0)
@@ -123,6 +149,7 @@ class Loader:
                 insert_seconds=self._insert_seconds,
                 insert_seconds_buckets=dict(self._buckets),
                 retries=self._count.get("retries", 0),
+                parked=len(self._parked),
                 rejected_batches=self._count.get("rejected_batches", 0),
                 dead_letters=self._count.get("dead_letters", 0),
                 dead_letter_items=self._count.get("dead_letter_items", 0),
@@ -174,9 +201,15 @@ class Loader:
             for index, cut in enumerate(self._leftovers):
                 if cut.signal == signal:
                     return self._leftovers.pop(index)
+            for index, (when, cut) in enumerate(self._parked):
+                if cut.signal == signal and when <= time.monotonic():
+                    del self._parked[index]
+                    return cut
         return None
 
-    def _load(self, batch: Batch) -> None:
+    def _load(self, batch: Batch, *, patience: int | None = None) -> None:
+        """Return once it is in, put aside, split and dealt with, or parked; or the loader stops."""
+        patience = patience or self.config.patience
         cut, records, body = batch.cut, len(batch.payloads), batch.body()
         del batch
         if not records:
@@ -184,7 +217,7 @@ class Loader:
             self._persistently(lambda: self.journal.done(cut))
             return
         wait = self.config.first_retry.total_seconds()
-        while True:
+        for tries in itertools.count(1):
             try:
                 self._insert(cut, body)
                 break
@@ -193,6 +226,9 @@ class Loader:
                 return
             except Exception as error:  # Unavailable, and whatever else: only Rejected says that trying is in vain
                 self._failed(cut, error)
+                if tries >= patience and self._is_about_this_batch(str(error)):
+                    self._let_others_past(cut)
+                    return
             if self._stop.wait(wait * random.uniform(0.75, 1.25)):  # noqa: S311  # jitter, not a secret
                 return
             wait = min(2 * wait, self.config.last_retry.total_seconds())
@@ -239,6 +275,35 @@ class Loader:
             if self._stop.is_set():
                 return
             self._load(half)
+
+    def _is_about_this_batch(self, reason: str) -> bool:
+        """Whether the engine answers, has not taken a part of it, and names nothing that all batches would meet."""
+        code = re.search(r"\bCode: (\d+)\.", reason)
+        if code is None or int(code[1]) in _EVERYBODYS or is_half_loaded(reason):
+            return False
+        try:
+            self.store.rows("SELECT 1 AS one")
+        except Exception:  # it is the store, then
+            return False
+        return True
+
+    def _let_others_past(self, cut: Cut) -> None:
+        """Halve a batch that fails again and again; a single request waits aside. Nothing is given up."""
+        halves: list[Batch] = []
+
+        def split() -> None:
+            halves.extend(self.journal.split(cut) or ())
+
+        if not self._persistently(split):
+            return
+        self._failing.pop(cut.token, None)
+        for half in halves:
+            if self._stop.is_set():
+                return
+            self._load(half, patience=2)
+        if not halves:
+            with self._lock:
+                self._parked.append((time.monotonic() + _PARKED_SECONDS, cut))
 
     def _put_aside(self, cut: Cut, body: bytes, reason: str, *, half_loaded: bool) -> None:
         kept: list[bool] = []

@@ -28,6 +28,7 @@ _TYPES: Final[Mapping[str, int]] = {
     "fixed64": _F.TYPE_FIXED64,
     "fixed32": _F.TYPE_FIXED32,
     "int64": _F.TYPE_INT64,
+    "uint64": _F.TYPE_UINT64,
     "int32": _F.TYPE_INT32,
     "uint32": _F.TYPE_UINT32,
     "double": _F.TYPE_DOUBLE,
@@ -36,24 +37,25 @@ _TYPES: Final[Mapping[str, int]] = {
 
 _LABELS: Final = {"*": _F.LABEL_REPEATED, "!": _F.LABEL_REQUIRED}
 
-# `*` marks a list, `!` what must be there. In *columns* a list is where many items' values end up one after the other.
+# `*` marks a list, `!` what must be there. In *columns* a list is where many items' values end up one after the other,
+# and small numbers are declared as large ones, to see those that do not fit.
 _COLUMNS: Final = """
 Request: groups=1 Group
 Group: resource=1 Resource, scopes=2 Scoped, schema_url=3 string
 Resource: attributes=1 KeyValue, dropped=2 uint32
 Scoped: scope=1 Scope, items=2 {item}, schema_url=3 string
 Scope: name=1 string, version=2 string, attributes=3 KeyValue, dropped=4 uint32
-Span: trace_id=1 bytes*, span_id=2 bytes*, trace_state=3 string, parent_span_id=4 bytes*, name=5 string, kind=6 int32,
- start=7 fixed64*, end=8 fixed64*, attributes=9 KeyValue, dropped_attributes=10 uint32, events=11 Event,
+Span: trace_id=1 bytes*, span_id=2 bytes*, trace_state=3 string, parent_span_id=4 bytes*, name=5 string, kind=6 int64*,
+ start=7 fixed64*, end=8 fixed64*, attributes=9 KeyValue, dropped_attributes=10 uint64*, events=11 Event,
  dropped_events=12 uint32, links=13 Link, dropped_links=14 uint32, status=15 Status, flags=16 fixed32
 Event: time=1 fixed64*, name=2 string, attributes=3 KeyValue, dropped=4 uint32
 Link: trace_id=1 bytes*, span_id=2 bytes*, trace_state=3 string, attributes=4 KeyValue, dropped=5 uint32,
  flags=6 fixed32
-Status: message=2 string, code=3 int32
-LogRecord: start=1 fixed64*, severity_number=2 int32, severity_text=3 string, body=5 AnyValue, attributes=6 KeyValue,
- dropped=7 uint32, flags=8 fixed32, trace_id=9 bytes*, span_id=10 bytes*, end=11 fixed64*, event_name=12 string
+Status: message=2 string, code=3 int64*
+LogRecord: start=1 fixed64*, severity_number=2 int64*, severity_text=3 string, body=5 AnyValue, attributes=6 KeyValue,
+ dropped=7 uint64*, flags=8 fixed32, trace_id=9 bytes*, span_id=10 bytes*, end=11 fixed64*, event_name=12 string
 KeyValue: key=1 string, value=2 AnyValue
-AnyValue: text=1 string, flag=2 bool, integer=3 int64, number=4 double, array=5 bytes*, kvlist=6 bytes*, raw=7 bytes
+AnyValue: text=1 string, flag=2 uint64*, integer=3 int64, number=4 double, array=5 bytes*, kvlist=6 bytes*, raw=7 bytes
 """
 
 _FRAME: Final = """
