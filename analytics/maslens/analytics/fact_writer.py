@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, cast
 from uuid import uuid4
 
 import polars as pl
-import pyarrow as pa
 from maslens.analytics import frames
 from maslens.analytics.totals import FactFrames
 from maslens.storage import Store
@@ -27,30 +27,30 @@ class FactTable:
         return f"fact_{self.name}"
 
 
+_SPAN = ("session_id", "trace_id", "span_id")
 TABLES = (
     FactTable(name="sessions", schema=frames.SESSIONS, key=("session_id",)),
     FactTable(name="agent_runs", schema=frames.AGENT_RUNS, key=("session_id", "trace_id", "run_id")),
-    FactTable(
-        name="handoffs",
-        schema=frames.HANDOFFS,
-        key=("session_id", "trace_id", "span_id", "source", "target", "at"),
-    ),
-    FactTable(name="llm_calls", schema=frames.LLM_CALLS, key=("session_id", "trace_id", "span_id")),
-    FactTable(name="tool_calls", schema=frames.TOOL_CALLS, key=("session_id", "trace_id", "span_id")),
-    FactTable(name="agent_errors", schema=frames.AGENT_ERRORS, key=("session_id", "trace_id", "span_id", "error_type")),
+    FactTable(name="handoffs", schema=frames.HANDOFFS, key=(*_SPAN, "source", "target", "at")),
+    FactTable(name="llm_calls", schema=frames.LLM_CALLS, key=_SPAN),
+    FactTable(name="tool_calls", schema=frames.TOOL_CALLS, key=_SPAN),
+    FactTable(name="agent_errors", schema=frames.AGENT_ERRORS, key=(*_SPAN, "error_type")),
 )
 
+Key = tuple[Any, ...]
 
-@dataclass(slots=True)
+
 class FactWriter:
-    """Knows what it wrote for the sessions it was told to keep in mind, and reads it back for others."""
+    """Knows what it wrote for sessions at hand, and reads it back for others."""
 
-    store: Store
-    written: dict[str, int] = field(default_factory=dict)  # rows by table, since the start
-    tombstones: int = 0
-    _name: str = field(default_factory=lambda: uuid4().hex)
-    _rows: dict[str, pl.DataFrame] = field(default_factory=dict)  # per table: key columns and a digest of the row
-    _sessions: set[str] = field(default_factory=set)
+    def __init__(self, store: Store) -> None:
+        self.written: dict[str, int] = {each.name: 0 for each in TABLES}  # rows, since the start
+        self.tombstones = 0
+        self._store = store
+        self._name = uuid4().hex
+        self._rows: dict[str, dict[str, dict[Key, int]]] = {each.name: {} for each in TABLES}  # session → key → digest
+        self._sessions: set[str] = set()
+        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="maslens-facts")
 
     def write(self, facts: FactFrames, *, sessions: Collection[str], known: Collection[str], version: int) -> None:
         """Make the tables say `facts` of `sessions` and nothing else of them.
@@ -58,62 +58,78 @@ class FactWriter:
         known: those of `sessions` that may have facts already. Repeating a write that failed half way is harmless.
         """
         strange = [session for session in known if session not in self._sessions]
-        for each in TABLES:
-            now = _whole_picodollars(getattr(facts, each.name))
-            rows = self._rows.get(each.name, _nothing(each))
-            before = rows.filter(pl.col("session_id").is_in(list(sessions)))
-            if strange:
-                before = pl.concat([before, self._stored(each, strange)])
-            after = now.select(*each.key, now.hash_rows(seed=_SEED).alias("_digest")).unique(each.key, keep="last")
-            self._put(each, now, before, after, version)
-            self._rows[each.name] = pl.concat([rows.filter(~pl.col("session_id").is_in(list(sessions))), after])
+
+        def write_one(each: FactTable) -> None:
+            self._write(each, getattr(facts, each.name), sessions, strange, version)
+
+        list(self._pool.map(write_one, TABLES))
         self._sessions.update(sessions)
 
-    def forget(self, sessions: Collection[str]) -> None:
-        gone = list(sessions)
-        for name, rows in self._rows.items():
-            self._rows[name] = rows.filter(~pl.col("session_id").is_in(gone))
-        self._sessions.difference_update(gone)
+    def let_go(self, sessions: Iterable[str]) -> None:
+        for session in sessions:
+            self._sessions.discard(session)
+            for rows in self._rows.values():
+                rows.pop(session, None)
 
-    def _put(
-        self, table: FactTable, now: pl.DataFrame, before: pl.DataFrame, after: pl.DataFrame, version: int
+    def _write(
+        self, table: FactTable, now: pl.DataFrame, sessions: Collection[str], strange: list[str], version: int
     ) -> None:
-        key = list(table.key)
-        changed = after.join(before, on=[*key, "_digest"], how="anti", nulls_equal=True)
-        fresh = now.unique(key, keep="last").join(changed.select(key), on=key, how="semi", nulls_equal=True)
-        gone = before.select(key).join(after, on=key, how="anti", nulls_equal=True)
+        now = _whole_picodollars(now).unique(table.key, keep="last")
+        written = self._rows[table.name]
+        stored = self._stored(table, strange) if strange else {}
+        before = {session: written.get(session) or stored.get(session, {}) for session in sessions}
+        after: dict[str, dict[Key, int]] = {session: {} for session in sessions}
+        fresh = []
+        keys = now.select(_plain(table)).iter_rows()
+        for row, (key, digest) in enumerate(zip(keys, now.hash_rows(seed=7), strict=True)):
+            after[key[0]][key] = digest
+            if before[key[0]].get(key) != digest:
+                fresh.append(row)
+        gone = [key for session, rows in before.items() for key in rows.keys() - after[session].keys()]
+        self._put(table, now[fresh], gone, version)
+        written.update(after)
+
+    def _put(self, table: FactTable, fresh: pl.DataFrame, gone: list[Key], version: int) -> None:
+        if not gone and fresh.is_empty():
+            return
+        deleted = pl.DataFrame(gone, schema=list(table.key), orient="row").cast(
+            cast(Any, {name: table.schema[name] for name in table.key})
+        )
         rows = pl.concat(  # what a tombstone does not say is the column's default
             [
                 fresh.with_columns(pl.lit(0, dtype=pl.UInt8).alias("is_deleted")),
-                gone.with_columns(pl.lit(1, dtype=pl.UInt8).alias("is_deleted")),
+                deleted.with_columns(pl.lit(1, dtype=pl.UInt8).alias("is_deleted")),
             ],
             how="diagonal",
         ).with_columns(pl.lit(version, dtype=pl.UInt64).alias("version"))
-        if rows.height:
-            self.store.insert_arrow(table.table, _arrow(rows), token=f"{self._name}:{version}:{table.name}")
-        self.written[table.name] = self.written.get(table.name, 0) + fresh.height
-        self.tombstones += gone.height
+        arrow = rows.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+        self._store.insert_arrow(table.table, arrow, token=f"{self._name}:{version}:{table.name}")
+        self.written[table.name] += fresh.height
+        self.tombstones += len(gone)
 
-    def _stored(self, table: FactTable, sessions: list[str]) -> pl.DataFrame:
-        key = ", ".join(table.key)
-        found = self.store.arrow(
-            f"SELECT {key} FROM {table.name} WHERE session_id IN {{sessions:Array(String)}}", {"sessions": sessions}
+    def _stored(self, table: FactTable, sessions: list[str]) -> Mapping[str, dict[Key, int]]:
+        """The keys of what is stored; the rows themselves are written again."""
+        found = self._store.arrow(
+            f"SELECT {', '.join(table.key)} FROM {table.name} WHERE session_id IN {{sessions:Array(String)}}",
+            {"sessions": sessions},
         )
-        rows = cast(pl.DataFrame, pl.from_arrow(found)).with_columns(pl.lit(0, dtype=pl.UInt64).alias("_digest"))
-        return rows.cast(cast(Any, dict(_nothing(table).schema)))
+        rows: dict[str, dict[Key, int]] = {}
+        for key in cast(pl.DataFrame, pl.from_arrow(found)).select(_plain(table)).iter_rows():
+            rows.setdefault(key[0], {})[key] = _UNKNOWN
+        return rows
+
+
+_UNKNOWN = -1  # no digest of a row
+
+
+def _plain(table: FactTable) -> list[pl.Expr]:
+    """The key as values that compare fast: times as nanoseconds."""
+    return [
+        pl.col(name).cast(pl.Datetime("ns")).cast(pl.Int64) if table.schema[name] == frames.TIME else pl.col(name)
+        for name in table.key
+    ]
 
 
 def _whole_picodollars(rows: pl.DataFrame) -> pl.DataFrame:
     """Sums of the same prices differ in their last digit with the order of adding: that is no change of a fact."""
     return rows.with_columns(pl.col("cost_usd").round(12)) if "cost_usd" in rows.columns else rows
-
-
-_SEED = 7
-
-
-def _nothing(table: FactTable) -> pl.DataFrame:
-    return pl.DataFrame(schema={**{name: table.schema[name] for name in table.key}, "_digest": pl.UInt64})
-
-
-def _arrow(rows: pl.DataFrame) -> pa.Table:
-    return rows.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())

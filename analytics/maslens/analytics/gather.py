@@ -84,6 +84,9 @@ class Gatherer:
         if chunk:
             yield chunk
 
+    def let_go(self, traces: Iterable[str]) -> None:
+        self.cache.drop(set(traces))
+
     def shrink(self) -> None:
         self._eventful &= set(self.cache.shrink())
 

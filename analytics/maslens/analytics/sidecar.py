@@ -21,7 +21,8 @@ from maslens.analytics.feed import News, Position, read_news, traces_since
 from maslens.analytics.gather import Gatherer
 from maslens.analytics.ledger import CONTRIBUTIONS, Entry, Ledger
 from maslens.analytics.metrics import exemplars
-from maslens.analytics.stitching import unfinished
+from maslens.analytics.session_book import Made, SessionBook, with_unknown_outcome
+from maslens.analytics.shares import Shares
 from maslens.analytics.totals import FactFrames, Totals, contributions, series_of
 from maslens.storage import Store
 from maslens.storage.errors import StoreError
@@ -38,14 +39,24 @@ class SidecarConfig:
     idle_s: float = 300.0  # a session without new spans for this long has come to rest
     read_spans: int = 50_000  # new spans taken in at once
     chunk_spans: int = 50_000  # spans that facts are made of at once; a larger session is still taken whole
-    keep_spans: int = 150_000  # spans of running sessions kept in memory
-    keep_sessions: int = 20_000  # sessions whose last facts are kept in mind
+    linger_s: float = 10.0  # a session with all its spans is kept in memory for so long, others ten times as long …
+    keep_spans: int = 100_000  # … but only so many spans …
+    keep_sessions: int = 10_000  # … and sessions
     patience: float = 10.0  # a session that took t to compute is left alone for patience × t, so that long ones …
     patience_max_s: float = 30.0  # … cannot starve the others, but no longer than this
     max_series: int = 2_000  # label sets per metric
 
     def __post_init__(self) -> None:
-        for name in ("interval_s", "idle_s", "read_spans", "chunk_spans", "keep_spans", "keep_sessions", "max_series"):
+        for name in (
+            "interval_s",
+            "idle_s",
+            "linger_s",
+            "read_spans",
+            "chunk_spans",
+            "keep_spans",
+            "keep_sessions",
+            "max_series",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"sidecar.{name} must be above 0, got {getattr(self, name)}")
 
@@ -71,15 +82,6 @@ class SidecarStatus:
     running_sessions: int = 0
     waiting_traces: int = 0
     cached_spans: int = 0
-
-
-@dataclass(slots=True)
-class _Session:
-    seen: float  # when spans last arrived
-    final: bool = False
-    settled: bool = False
-    outcome: str = "unknown"
-    rests_until: float = 0.0  # not computed again before
 
 
 class Sidecar:
@@ -173,15 +175,18 @@ class Sidecar:
             self._load()
         now = self._clock()
         news = read_news(self._store, self._position, limit=self.config.read_spans)
-        again = self._again[:_TRACES_AT_ONCE]
-        arrived = frozenset(news.spans.get_column("TraceId")) | news.event_traces
-        due = frozenset(trace for trace, at in self._waiting.items() if at <= now)
-        idle = self._idle(now)
-        touched = arrived | due | frozenset(again)
-        busy = bool(touched or idle or news.upto != self._position)
+        again = self._again[:_AT_ONCE]
+        work = _Work(
+            news=news,
+            now=now,
+            arrived=frozenset(news.spans.get_column("TraceId")) | news.event_traces,
+            asked=frozenset(again) | {trace for trace, due in self._waiting.items() if due <= now},
+            idle=self._book.idle(now - self.config.idle_s, limit=_AT_ONCE),
+        )
+        busy = bool(work.arrived or work.asked or work.idle or news.upto != self._position)
         if busy:
             try:
-                self._update(news, touched, arrived, idle, now)
+                self._update(work)
             except BaseException:
                 self._loaded = False  # whether a commit was heard is not known: ask the store what it knows
                 raise
@@ -190,15 +195,12 @@ class Sidecar:
         return busy
 
     def _forget_everything(self) -> None:
-        config, store = self.config, self._store
         self._name = uuid4().hex
-        self._ledger = Ledger(store)
-        self._writer = FactWriter(store)
-        self._gather = Gatherer(store, keep_spans=config.keep_spans)
-        self._contributed = pl.DataFrame(schema=CONTRIBUTIONS)
-        self._remembered: set[str] = set()  # sessions whose contributions and facts are kept in mind
-        self._sessions: dict[str, _Session] = {}  # in the order of arrival
-        self._slow: set[str] = set()
+        self._ledger = Ledger(self._store)
+        self._writer = FactWriter(self._store)
+        self._gather = Gatherer(self._store, keep_spans=self.config.keep_spans)
+        self._shares = Shares(self._ledger)
+        self._book = SessionBook()
         self._waiting: dict[str, float] = {}  # traces whose sessions are left alone for now, and until when
         self._position = Position()
         self._version = 0
@@ -214,167 +216,126 @@ class Sidecar:
         totals.restore(start.totals)
         self._totals = totals  # at once: a scrape must never see counters fall
         self._waiting = dict.fromkeys(start.waiting, 0.0)
-        now = self._clock()
-        self._sessions = {session: _Session(seen=now) for session in sorted(start.restless)}
+        self._book = SessionBook(sorted(start.restless), now=self._clock())
         self._loaded = True
-
-    def _idle(self, now: float) -> list[str]:
-        """Sessions that nothing arrived for in a while and that are not at rest yet, the longest idle first."""
-        idle: list[str] = []
-        for session, known in self._sessions.items():  # in the order of arrival
-            if known.seen + self.config.idle_s > now or len(idle) >= _TRACES_AT_ONCE:
-                break
-            if not known.final:
-                idle.append(session)
-        return idle
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
-    def _update(
-        self, news: News, touched: frozenset[str], arrived: frozenset[str], idle: list[str], now: float
-    ) -> None:
-        incomplete = {session for session in idle if not self._sessions[session].settled}
+    def _update(self, work: _Work) -> None:
+        incomplete = {session for session in work.idle if not self._book.settled(session)}
+        touched = work.arrived | work.asked
         wanted = touched.union(*self._gather.traces_of(incomplete).values())
-        groups = self._gather.groups(news, wanted, waiting=self._waiting)
-        resting = self._resting(groups, now) if not incomplete else {}
+        groups = self._gather.groups(work.news, wanted, waiting=self._waiting)
+        resting = self._resting(groups, work.now) if not incomplete else {}
         waiting = {trace: at for trace, at in self._waiting.items() if trace not in touched}
-        ready = []
-        for number, group in enumerate(groups):
-            if number in resting:
-                waiting.update(dict.fromkeys(group & touched, resting[number]))
-            else:
-                ready.append(group)
-        for chunk in self._gather.chunks(ready, spans=self.config.chunk_spans):
-            self._process(chunk, news, arrived, incomplete, now)
-        for session in incomplete:
-            if (known := self._sessions.get(session)) and not known.final:
-                known.seen = now  # nothing came of it: look again after as long
-        self._move_on(news, waiting, [session for session in idle if session not in incomplete], now)
-        self._forget()
+        for number, until in resting.items():
+            waiting.update(dict.fromkeys(groups[number] & touched, until))
+        ready = [group for number, group in enumerate(groups) if number not in resting]
+        chunks = list(self._gather.chunks(ready, spans=self.config.chunk_spans))
+        for chunk in chunks[:-1]:
+            self._commit(self._computed(chunk, work, incomplete))
+        last = self._computed(chunks[-1], work, incomplete) if chunks else _Share()
+        self._book.later(
+            incomplete & set(self._book.idle(work.now - self.config.idle_s, limit=len(work.idle))), work.now
+        )
+        self._move_on(last, work, waiting, [session for session in work.idle if session not in incomplete])
+        self._let_go(work.now)
 
     def _resting(self, groups: list[set[str]], now: float) -> dict[int, float]:
-        """Groups that took long to compute and are left alone for a while, and until when."""
-        if not self._slow:
+        """The groups that took long to compute and are left alone for a while, and until when."""
+        slow = self._book.resting(now)
+        if not slow:
             return {}
-        self._slow = {session for session in self._slow if self._rests_until(session) > now}
         of = {trace: number for number, group in enumerate(groups) for trace in group}
         until: dict[int, float] = {}
-        for session, traces in self._gather.traces_of(self._slow).items():
+        for session, traces in self._gather.traces_of(slow).items():
             for trace in traces & of.keys():
-                until[of[trace]] = max(until.get(of[trace], 0.0), self._rests_until(session))
+                until[of[trace]] = max(until.get(of[trace], 0.0), slow[session])
         return until
 
-    def _rests_until(self, session: str) -> float:
-        known = self._sessions.get(session)
-        return 0.0 if known is None else known.rests_until
-
-    def _move_on(self, news: News, waiting: dict[str, float], idle: list[str], now: float) -> None:
-        """Every chunk is committed: so are the position and that sessions came to rest whose facts need no change."""
-        still = [s for s in idle if (known := self._sessions.get(s)) and known.seen + self.config.idle_s <= now]
-        rested = pl.DataFrame(
-            [(s, series_of("maslens_sessions", outcome=self._sessions[s].outcome), 1.0) for s in still],
-            schema=CONTRIBUTIONS,
-            orient="row",
-        )
-        nothing = pl.DataFrame(schema=CONTRIBUTIONS)
-        changed = self._totals.moved(nothing, rested, {"maslens_processed_spans{}": float(news.spans.height)})
+    def _move_on(self, last: _Share, work: _Work, waiting: dict[str, float], idle: list[str]) -> None:
+        """With the last chunk the step is complete: move the position, and bring settled sessions to rest."""
+        silent = set(self._book.idle(work.now - self.config.idle_s, limit=len(work.idle)))
+        still = [session for session in idle if session in silent]
+        ended = [(s, series_of("maslens_sessions", outcome=self._book.outcome(s)), 1.0) for s in still]
+        rested = pl.DataFrame(ended, schema=CONTRIBUTIONS, orient="row")
         self._commit(
-            Entry(
-                position=news.upto,
-                totals=changed,
-                before=nothing,
-                after=rested,
-                final=dict.fromkeys(still, True),
-                waiting=waiting.keys() if waiting.keys() != self._waiting.keys() else None,
-            )
+            replace(
+                last,
+                after=pl.concat([last.after, rested]),
+                final={**last.final, **dict.fromkeys(still, True)},
+                also={**last.also, "maslens_processed_spans{}": float(work.news.spans.height)},
+            ),
+            position=work.news.upto,
+            waiting=waiting.keys() if waiting.keys() != self._waiting.keys() else None,
         )
-        for session in still:
-            self._sessions[session].final = True
-        self._drop_facts(still)
-        self._position, self._waiting = news.upto, waiting
+        self._book.gone(still)
+        self._position, self._waiting = work.news.upto, waiting
+
+    def _commit(
+        self, share: _Share, *, position: Position | None = None, waiting: Collection[str] | None = None
+    ) -> None:
+        """All of it or, if the store fails, nothing; then the step is done again."""
+        changed = self._totals.moved(share.before, share.after, share.also)
+        entry = Entry(
+            position=position or self._position,
+            totals=changed,
+            before=share.before,
+            after=share.after,
+            final=share.final,
+            gone=share.gone,
+            waiting=waiting,
+        )
+        self._ledger.commit(entry, version=self._next_version())
+        self._totals.apply(changed)
 
     # --- one chunk ---------------------------------------------------------------------------------------------------
 
-    def _process(
-        self, traces: set[str], news: News, arrived: frozenset[str], incomplete: Collection[str], now: float
-    ) -> None:
-        """Facts and totals of the sessions that `traces` make up. incomplete: those waited for in vain."""
+    def _computed(self, traces: set[str], work: _Work, incomplete: Collection[str]) -> _Share:
+        """Facts of the sessions that `traces` make up, written; and their share of the totals, to be committed.
+
+        incomplete: sessions that were waited for in vain.
+        """
         began = time.perf_counter()
         spans = self._gather.spans(traces)
         facts = self._compute(spans, self._gather.events(traces))
-        made = _Made.of(facts, spans)
+        made = Made.of(facts, spans)
         before_of = self._gather.sessions_of(traces)
         previous = {session for sessions in before_of.values() for session in sessions}
         known = previous | {session for session, found in self._gather.traces_of(made.sessions).items() if found}
-        rested = self._rested(known)
-        reached = {session for session, trace in made.pairs if trace in arrived}
+        rested = self._ledger.final([session for session in known if session not in self._book])
+        reached = {session for session, trace in made.pairs if trace in work.arrived}
         final = (made.sessions & (rested | set(incomplete))) - reached
         open_ = made.unsettled - final
-        facts = _unknown_outcome(facts, open_)
         concerned = made.sessions | previous
 
         version = self._next_version()
         self._gather.belong(made.pairs, traces, token=f"{self._name}:{version}")
+        facts = with_unknown_outcome(facts, open_)
         self._writer.write(facts, sessions=concerned, known=known, version=version)
-        before = self._contributed_by(concerned, known)
         after = self._totals.bounded(contributions(facts, unsettled=open_, final=final))
-        late = [trace for trace in traces if before_of[trace] and before_of[trace] <= rested]
-        late_spans = news.spans.filter(pl.col("TraceId").is_in(late)).height
-        changed = self._totals.moved(before, after, {"maslens_late_spans{}": float(late_spans)})
-        self._commit(
-            Entry(
-                position=self._position,
-                totals=changed,
-                before=before,
-                after=after,
-                final={session: session in final for session in made.sessions},
-                gone=previous - made.sessions,
-            )
-        )
-        others = self._contributed.filter(~pl.col("session_id").is_in(list(concerned)))
-        self._contributed = pl.concat([others, after])
-        self._remembered |= concerned
-        self._note(made, previous, reached, final, now, took=time.perf_counter() - began)
-        self._exemplars.update(exemplars(facts, seconds_since_epoch=now))
-
-    def _rested(self, sessions: Collection[str]) -> set[str]:
-        """Those of `sessions` that had come to rest."""
-        here = {session: self._sessions[session] for session in sessions if session in self._sessions}
-        stored = self._ledger.final([session for session in sessions if session not in here])
-        return stored | {session for session, known in here.items() if known.final}
-
-    def _contributed_by(self, concerned: Collection[str], known: Collection[str]) -> pl.DataFrame:
-        """What `concerned` have added to totals so far; only those `known` can have."""
-        here = self._contributed.filter(pl.col("session_id").is_in(list(concerned)))
-        strange = [session for session in known if session not in self._remembered]
-        return pl.concat([here, self._ledger.contributions(strange)]) if strange else here
-
-    def _note(
-        self, made: _Made, previous: set[str], reached: set[str], final: set[str], now: float, *, took: float
-    ) -> None:
-        total = max(sum(made.spans.values()), 1)
-        for session in made.sessions:
-            known = self._sessions.get(session) or _Session(seen=now)
-            if session in reached:
-                known.seen = now
-                self._sessions.pop(session, None)  # to the end: sessions are kept in the order of arrival
-            self._sessions[session] = known
-            known.final, known.settled = session in final, session not in made.unsettled
-            known.outcome = made.outcomes[session]
-            known.rests_until = now + min(
-                took * made.spans[session] / total * self.config.patience, self.config.patience_max_s
-            )
-            if known.rests_until > now + self.config.interval_s:
-                self._slow.add(session)
-        for session in previous - made.sessions:
-            self._sessions.pop(session, None)
+        before = self._shares.of(concerned, known)
+        self._shares.put(concerned, after)
+        self._exemplars.update(exemplars(facts, seconds_since_epoch=work.now))
+        late = [trace for trace, sessions in before_of.items() if sessions and sessions <= rested]
+        self._book.gone(previous - made.sessions)
+        rests = self._rests(made, time.perf_counter() - began)
+        self._book.computed(made, reached=reached, final=final, now=work.now, rests=rests)
         self.status.sessions_computed_total += len(made.sessions)
-        self.status.spans_computed_total += total
+        self.status.spans_computed_total += spans.height
+        return _Share(
+            before=before,
+            after=after,
+            also={"maslens_late_spans{}": float(work.news.spans.filter(pl.col("TraceId").is_in(late)).height)},
+            final={session: session in final for session in made.sessions},
+            gone=previous - made.sessions,
+        )
 
-    def _commit(self, entry: Entry) -> None:
-        """All of `entry` or, if the store fails, nothing of it; then the step is done again."""
-        self._ledger.commit(entry, version=self._next_version())
-        self._totals.apply(entry.totals)
+    def _rests(self, made: Made, took: float) -> dict[str, float]:
+        """Sessions that cost so much to compute that they are not computed again at once, and how long they wait."""
+        each = took / max(sum(made.spans.values()), 1) * self.config.patience
+        long = (self.config.interval_s + 1e-9) / each if each else float("inf")
+        return {s: min(n * each, self.config.patience_max_s) for s, n in made.spans.items() if n > long}
 
     def _next_version(self) -> int:
         self._version = max(int(self._clock() * 1e9), self._version + 1)
@@ -382,22 +343,17 @@ class Sidecar:
 
     # --- housekeeping ------------------------------------------------------------------------------------------------
 
-    def _forget(self) -> None:
-        """Keep memory bounded: sessions at rest need no record, and the longest idle of too many no facts in mind."""
-        self._gather.shrink()
-        for session in [session for session, known in self._sessions.items() if known.final]:
-            del self._sessions[session]
-        excess = len(self._remembered) - self.config.keep_sessions
-        if excess > 0:
-            here = [session for session in self._sessions if session in self._remembered]
-            self._drop_facts([*(self._remembered - set(here)), *here][: excess + self.config.keep_sessions // 10])
-
-    def _drop_facts(self, sessions: Collection[str]) -> None:
-        gone = self._remembered.intersection(sessions)
+    def _let_go(self, now: float) -> None:
+        gone = self._book.let_go(
+            settled_before=now - self.config.linger_s,
+            before=now - 10 * self.config.linger_s,
+            most=self.config.keep_sessions,
+        )
         if gone:
-            self._contributed = self._contributed.filter(~pl.col("session_id").is_in(list(gone))).rechunk()
-            self._writer.forget(gone)
-            self._remembered -= gone
+            self._writer.let_go(gone)
+            self._shares.let_go(gone)
+            self._gather.let_go(trace for traces in self._gather.traces_of(gone).values() for trace in traces)
+        self._gather.shrink()
 
     def _observe(self, news: News, *, took: float, busy: bool) -> None:
         status = self.status
@@ -416,42 +372,31 @@ class Sidecar:
         status.facts_written_total = dict(self._writer.written)
         status.tombstones_total = self._writer.tombstones
         status.series_limited_total = dict(self._totals.limited)
-        status.running_sessions = len(self._sessions)
+        status.running_sessions = len(self._book)
         status.waiting_traces = len(self._waiting)
         status.cached_spans = len(self._gather.cache)
 
 
-_TRACES_AT_ONCE = 2_000
+_AT_ONCE = 2_000  # idle sessions, or traces to compute again, that one step takes on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Made:
-    """What was computed: which sessions, of which traces and how many spans. unsettled: more spans are to come."""
+class _Work:
+    """What one step has to do. arrived: traces with news; asked: traces to compute again."""
 
-    sessions: set[str]
-    pairs: set[tuple[str, str]]  # (session, trace)
-    spans: dict[str, int]
-    outcomes: dict[str, str]
-    unsettled: set[str]
-
-    @staticmethod
-    def of(facts: FactFrames, spans: pl.DataFrame) -> _Made:
-        frames = (facts.agent_runs, facts.handoffs, facts.llm_calls, facts.tool_calls, facts.agent_errors)
-        pairs = set(pl.concat([frame.select("session_id", "trace_id") for frame in frames]).unique().iter_rows())
-        open_traces = unfinished(spans)
-        rows = facts.sessions.select("session_id", "spans", "outcome").rows()
-        return _Made(
-            sessions={session for session, _, _ in rows},
-            pairs=pairs,
-            spans={session: count for session, count, _ in rows},
-            outcomes={session: outcome for session, _, outcome in rows},
-            unsettled={session for session, trace in pairs if trace in open_traces},
-        )
+    news: News
+    now: float
+    arrived: frozenset[str]
+    asked: frozenset[str]
+    idle: list[str]
 
 
-def _unknown_outcome(facts: FactFrames, sessions: Collection[str]) -> FactFrames:
-    """How a session ended is not known while spans of it are still to come."""
-    if not sessions:
-        return facts
-    outcome = pl.when(pl.col("session_id").is_in(list(sessions))).then(pl.lit("unknown")).otherwise(pl.col("outcome"))
-    return replace(facts, sessions=facts.sessions.with_columns(outcome.alias("outcome")))  # type: ignore[type-var]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Share:
+    """What a chunk of sessions adds to the totals now, and has added before."""
+
+    before: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CONTRIBUTIONS))
+    after: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=CONTRIBUTIONS))
+    also: Mapping[str, float] = field(default_factory=dict)
+    final: Mapping[str, bool] = field(default_factory=dict)
+    gone: Collection[str] = ()
