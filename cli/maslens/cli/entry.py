@@ -1,4 +1,4 @@
-"""Where the `maslens` script starts. `maslens run` belongs in the user's app, where only the base install may be."""
+"""Where the `maslens` script starts. `run` and `doctor --app` belong beside the user's app, in a base install."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ def main() -> None:
         from maslens.instrumentation.run import main as run
 
         sys.exit(run(arguments[1:]))
+    if arguments[:1] == ["doctor"] and "--app" in arguments:
+        from maslens.cli.doctor_app import main as doctor_app
+
+        sys.exit(doctor_app(arguments[1:]))
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         print(
-            f"maslens: this installation instruments apps (`maslens run`); everything else needs {', '.join(missing)}: "
-            "pip install 'maslens[server]'",
+            "maslens: this installation is for apps (`maslens run`, `maslens doctor --app`); the rest needs "
+            f"{', '.join(missing)}: pip install 'maslens[server]'",
             file=sys.stderr,
         )
         sys.exit(3)

@@ -297,11 +297,18 @@ def doctor(
     data: Data = None,
     url: Url = None,
     store: Store = None,
+    app_: Annotated[
+        bool, typer.Option("--app", help="look at this Python environment: would an app started here be traced?")
+    ] = False,
     form: Form = Format.table,
     token_file: TokenFile = None,
     config: Config = None,
 ) -> None:
     """Look for the likeliest mistakes and say the cure of each; exit 1 if one of them makes the numbers wrong."""
+    if app_:
+        from maslens.cli.doctor_app import main as look_at_app
+
+        raise typer.Exit(look_at_app(["--format", "json"] if form is Format.json else []))
     from maslens.cli.doctor import examine
 
     settings = _settings(config, data=data, store=store, token_file=token_file)

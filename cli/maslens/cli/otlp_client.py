@@ -59,7 +59,7 @@ def send_patiently(
     while True:
         try:
             return client.send(signal, body)
-        except TryLater as later:  # noqa: PERF203 trying again is what the loop is for
+        except TryLater as later:
             wait = min(SLOWEST_RETRY_S, later.after_s if later.after_s is not None else pause)
             if time.monotonic() + wait > give_up:
                 raise NotThere(str(later)) from None

@@ -75,7 +75,7 @@ def _checked(paths: Sequence[Path]) -> list[OtlpFile]:
         for path in paths:
             try:
                 files.append(check(path, on_bytes=advance))
-            except BadInput as reason:  # noqa: PERF203 every bad file is named, not only the first
+            except BadInput as reason:
                 wrong.append(str(reason))
     if len(wrong) > 1:
         print(*(f"maslens: {safe(line)}" for line in wrong[:-1]), sep="\n", file=sys.stderr)
@@ -190,7 +190,7 @@ class _Local:
         while True:
             try:
                 taken = asyncio.run(self._receiver.intake.take(requests[0].signal, body))
-            except TryAgain as later:  # noqa: PERF203 the loader is making room
+            except TryAgain as later:
                 time.sleep(later.delay.total_seconds())
             except Malformed as reason:
                 raise BadInput(str(reason)) from None
