@@ -163,6 +163,32 @@ def median(found: list[dict[str, float]], key: str) -> float:
     return statistics.median(one[key] for one in found)
 
 
+def _framework(endpoint: str, rounds: int) -> dict[str, Any]:
+    """A run of the OpenAI Agents SDK unobserved, under the kept instrumentor alone, and under `maslens run`."""
+    python = Path("build/venvs/openai_agents/bin/python")
+    if not python.exists():
+        print("framework: not measured, no environment (make frameworks ARGS=openai_agents)")
+        return {}
+    found: dict[str, list[float]] = {"nothing": [], "instrumentor": [], "maslens": []}
+    for _ in range(rounds):
+        for way, spent in found.items():
+            answer = subprocess.run(
+                [python, "-m", "tests.bench.openai_agents_run", way, "300"],
+                env={**_environ(), "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            spent.append(json.loads(answer.stdout.splitlines()[0])["us_per_run"])
+    row = {way: round(statistics.median(spent), 1) for way, spent in found.items()}
+    row["ratio"] = round(row["maslens"] / row["instrumentor"], 3)
+    print(
+        f"a run of the OpenAI Agents SDK: {row['nothing']:.0f} us unobserved, {row['instrumentor']:.0f} us with"
+        f" OpenInference, {row['maslens']:.0f} us with maslens run ({row['ratio']:.2f} of the instrumentor alone)"
+    )
+    return row
+
+
 @contextmanager
 def server(*, delay: float = 0.0, status: int = 200) -> Iterator[str]:
     """An OTLP/HTTP endpoint in a process of its own, so that its work is not the app's."""
@@ -240,6 +266,7 @@ def main() -> None:
                 rows.setdefault(endpoint, {})[which] = row
                 cost = f"{row['us_per_step']:8.1f}  {row['ratio']:6.2f}  {row['slowest_ms']:11.1f}"
                 print(f"{endpoint:9}  {which:10} {cost}  {row['grown_mib']:10.1f}  {row['exit_ms']:8.0f}", flush=True)
+        rows["framework"] = _framework(well, arguments.rounds)
     sdk, words = import_ms(SDK), import_ms("import maslens.instrumentation")
     ready = import_ms("from maslens.instrumentation import init; init()")
     rows["import_ms"] = {"sdk": round(sdk, 1), "words": round(words, 1), "init": round(ready, 1)}

@@ -494,11 +494,13 @@ def _said_if_known(said: Any) -> Any:
     return said
 
 
-def _known(*groups: More) -> dict[str, Any]:
-    known: dict[str, Any] = {}
-    for group in groups:
-        if isinstance(group, Mapping):
-            known.update({key: value for key, value in group.items() if value is not None})
+def _known(known: dict[str, Any], optional: Mapping[str, Any], more: More = None) -> dict[str, Any]:
+    """`known`, and what is given of the others; it runs for every block, so it adds in place."""
+    for key, value in optional.items():
+        if value is not None:
+            known[key] = value  # noqa: PERF403 - a second dictionary would cost more
+    if more is not None and isinstance(more, Mapping):
+        known.update({key: value for key, value in more.items() if value is not None})
     return known
 
 

@@ -28,6 +28,7 @@ STAMPED = (
     names.MAS_EXPERIMENT_ID,
     names.MAS_EXPERIMENT_VARIANT,
 )
+_OF_THE_AGENT = (names.GEN_AI_AGENT_NAME, names.MAS_AGENT_INSTANCE_ID)
 _LONGEST = 256  # baggage comes from outside: no value of it may bloat every span
 _MOST_WAITING = 1024
 _LOCAL = (
@@ -96,23 +97,28 @@ def normalised(name: str) -> str:
 
 
 def current(context: Context) -> State:
-    state = context.get(STATE)
-    carried = context.get(BAGGAGE)
-    if type(state) is State and (carried is state.baggage or (carried is None and not state.baggage)):
+    """What holds for a span started in `context`, the nearest first: what the parent says where another library
+    started it since our own state was made, what others have put into baggage since, our own state."""
+    state, carried = context.get(STATE), context.get(BAGGAGE)
+    if type(state) is State and carried is state.baggage:
+        changed = False
+    else:
+        before = state if type(state) is State else NOTHING
+        baggage = cast("Mapping[str, object]", carried or _EMPTY)
+        changed = names.GEN_AI_AGENT_NAME in baggage
+        state = _read(baggage, before) if baggage or before is not NOTHING else NOTHING
+    parent = context.get(SPAN)
+    return state if parent is context.get(UNDER) else _nearer(state, getattr(parent, "attributes", None), changed)
+
+
+def _nearer(state: State, said: Mapping[str, Any] | None, changed: bool) -> State:
+    if not said:
         return state
-    if not carried:
-        return NOTHING if state is None else _read(_EMPTY, cast(State, state))
-    return _read(cast("Mapping[str, object]", carried), cast(State, state or NOTHING))
-
-
-def changed_since(context: Context) -> bool:
-    """Whether somebody else has set who acts in baggage since our own state was made."""
-    carried = cast("Mapping[str, object]", context.get(BAGGAGE) or _EMPTY)
-    state = context.get(STATE)
-    before = state.baggage if type(state) is State else _EMPTY
-    return (
-        carried is not None and carried is not before and names.GEN_AI_AGENT_NAME in cast("dict[str, object]", carried)
-    )
+    nearer = {} if changed else {key: said[key] for key in _OF_THE_AGENT if key in said}
+    conversation = said.get(names.GEN_AI_CONVERSATION_ID) or said.get(names.SESSION_ID)
+    if conversation:
+        nearer[names.GEN_AI_CONVERSATION_ID] = conversation
+    return State(state.baggage, {**state.stamp, **nearer}, state.transfers) if nearer else state
 
 
 def _read(carried: Mapping[str, object], before: State) -> State:
@@ -123,13 +129,8 @@ def _read(carried: Mapping[str, object], before: State) -> State:
 
 def entered(context: Context, state: State, span: Span | None = None) -> Context:
     """`context` with `state`, its baggage and `span` current in it."""
-    inside: dict[str, object] = dict(context)
-    inside[STATE] = state
-    inside[BAGGAGE] = state.baggage
-    if span is not None:
-        inside[SPAN] = span
-    inside[UNDER] = inside.get(SPAN)
-    return Context(inside)
+    under = context.get(SPAN) if span is None else span
+    return Context({**context, STATE: state, BAGGAGE: state.baggage, SPAN: under, UNDER: under})
 
 
 def carrying(state: State, entries: Mapping[str, str]) -> State:

@@ -192,10 +192,9 @@ class ModelCall(Operation[SpanSpec]):
             }
         )
 
+    @quiet
     def _set_given(self, values: Attributes) -> None:
-        for key, value in values.items():
-            if value is not None:
-                self.set(key, value)
+        self._span.set_attributes({key: value for key, value in values.items() if value is not None})
 
 
 class Consensus(Operation[SpanSpec]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from maslens.instrumentation.carried import SPAN, UNDER, Stamp, changed_since, current
+from maslens.instrumentation.carried import Stamp, current
 from maslens.instrumentation.guard import swallowed
 from maslens.instrumentation.runtime import SCOPE
 from maslens.semconv import attributes as names
@@ -18,8 +18,6 @@ _AGENT_SPANS = {  # a span that is itself an agent has, or lacks, a name of its 
     "openinference.span.kind": ("AGENT",),
     "traceloop.span.kind": ("agent", "workflow"),
 }
-
-
 _watched: dict[str, list[Callable[[Span, Stamp], None]]] = {}
 
 
@@ -33,11 +31,13 @@ class StampProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         try:
-            context = get_current() if parent_context is None else parent_context
-            stamp = {**current(context).stamp, **_nearer_agent(context)}
+            scope = span.instrumentation_scope
+            if scope is not None and scope.name == SCOPE:
+                return  # ours are born with it
+            stamp = current(get_current() if parent_context is None else parent_context).stamp
             _stamp(span, stamp)
-            if _watched and span.instrumentation_scope is not None:
-                for started in _watched.get(span.instrumentation_scope.name, ()):
+            if _watched and scope is not None:
+                for started in _watched.get(scope.name, ()):
                     started(span, stamp)
         except Exception as mistake:
             swallowed("stamp", mistake)
@@ -52,25 +52,7 @@ class StampProcessor(SpanProcessor):
         return True
 
 
-def _nearer_agent(context: Context) -> Stamp:
-    """What the parent says, where it is a span that another library started after our own state was made."""
-    parent = context.get(SPAN)
-    if not isinstance(parent, ReadableSpan) or parent is context.get(UNDER):
-        return {}
-    said = parent.attributes or {}
-    nearer: Stamp = {}
-    if names.GEN_AI_AGENT_NAME in said and not changed_since(context):
-        nearer = {key: said[key] for key in _OF_THE_AGENT if key in said}
-    conversation = said.get(names.GEN_AI_CONVERSATION_ID) or said.get(names.SESSION_ID)
-    if conversation:
-        nearer[names.GEN_AI_CONVERSATION_ID] = conversation
-    return nearer
-
-
 def _stamp(span: Span, stamp: Stamp) -> None:
-    scope = span.instrumentation_scope
-    if scope is not None and scope.name == SCOPE:
-        return  # ours are born with it
     has = span.attributes or {}
     missing = {key: value for key, value in stamp.items() if key not in has}
     if any(has.get(key) in values for key, values in _AGENT_SPANS.items()):
