@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeAlias
 
 from anyio import CapacityLimiter, to_thread
-from maslens.storage import encodings, native_blocks
+from maslens.storage import encodings, native_blocks, native_format
 from maslens.storage.errors import QueryError, Rejected, StoreError, Unavailable, error_code
 from maslens.storage.guard import only_reads, parse
 from maslens.storage.params import Escaped
@@ -100,6 +100,7 @@ class _Question:
     form: str  # unless the statement names one itself
     query_id: str
     own_compression: bool
+    revision: int  # of the Native format that the client speaks
     params: Mapping[str, object] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
 
@@ -144,6 +145,7 @@ def _question(
         form=arguments.get("default_format") or headers.get("x-clickhouse-format") or "TabSeparated",
         query_id=re.sub(r"[^\w.:-]", "", arguments.get("query_id", ""))[:100] or str(uuid.uuid4()),
         own_compression=arguments.get("compress") == "1",
+        revision=int(_number(arguments.get("client_protocol_version", ""))),
         params={name[6:]: Escaped(value) for name, value in arguments.items() if name.startswith("param_")},
         # The embedded engine's `default` has no tables: who does not say which one means ours.
         settings=settings if database == "default" else {**settings, "database": database},
@@ -155,14 +157,19 @@ def _ask(store: Store, question: _Question, config: EndpointConfig) -> tuple[str
     form = statement.form or question.form
     if not config.writable:
         only_reads(statement, question.params)
-        return form, store.query_raw(question.sql, fmt=form, params=question.params, settings=question.settings)
+        result = store.query_raw(question.sql, fmt=form, params=question.params, settings=question.settings)
+        return form, _as_asked(question, form, result)
     insert = _INSERT_DATA.match(statement.text) if question.data else None
     if insert is None or not isinstance(store, InsertsRaw):
         raw = partial(store.query_raw, params=question.params, settings=question.settings, readonly=False)
-        return form, raw(question.sql, fmt=form)
+        return form, _as_asked(question, form, raw(question.sql, fmt=form))
     settings = {**question.settings, **dict(_SETTING.findall(insert["settings"] or ""))}
     store.insert_raw(insert["into"], fmt=insert["form"], data=question.data, settings=settings)
     return form, b""
+
+
+def _as_asked(question: _Question, form: str, result: bytes) -> bytes:
+    return native_format.for_revision(result, question.revision) if form == "Native" else result
 
 
 _INSERT = re.compile(rb"\s*INSERT\s", re.IGNORECASE)
