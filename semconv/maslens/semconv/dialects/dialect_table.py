@@ -408,13 +408,13 @@ TABLE = Table(
         KindRule(dialect="pydantic_ai", kind="agent", clauses=(Clause(test="name_match", value="^agent run$"),)),
         KindRule(
             dialect="pydantic_ai",
-            kind="step",
-            clauses=(Clause(test="name_match", value="^running (\\d+ )?tools?$"),),
+            kind="tool",
+            clauses=(Clause(test="name_match", value="^running (tool|output function)( |:|$)"),),
         ),
         KindRule(
             dialect="pydantic_ai",
-            kind="tool",
-            clauses=(Clause(test="name_match", value="^running (tool|output function)"),),
+            kind="step",
+            clauses=(Clause(test="name_match", value="^running (\\d+ )?tools$"),),
         ),
         KindRule(
             dialect="google_adk",

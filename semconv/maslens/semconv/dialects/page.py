@@ -12,10 +12,12 @@ _HEAD = """\
 
 Generated from `semconv/dialects` by `make generate`; do not edit.
 
-A span may be in several dialects at once: a Traceloop span is an OpenTelemetry GenAI span too. For each column the dialects
-are asked in order of priority, and the first value that is not empty counts. Most keys are so unmistakable that nobody asks
-whether the span is in the dialect; where a key could mean something else, the condition is shown. An attribute with the value
-{empty} counts as absent.
+A span may be in several dialects at once: a Traceloop span is an OpenTelemetry GenAI span too. For each column the
+dialects are asked in order of priority, and the first value that is not empty counts. Most keys are so unmistakable
+that nobody asks whether the span is in the dialect; where a key could mean something else, the condition is shown. An
+attribute with the value {empty} counts as absent.
+
+A span of no dialect keeps its place in the trace: `Dialect` is empty and `Kind` is `other`.
 """
 
 _TESTS = {
