@@ -133,12 +133,13 @@ def test_a_request_that_fails_for_ever_without_being_refused_holds_up_nobody(tmp
         until(lambda: made.loader.stats().parked == 1)
         assert sorted(made.store.span_names()) == sorted(set(names) - {"n7"})
         made.append("later")
-        until(lambda: "later" in made.store.span_names())
+        until(lambda: "later" in made.store.span_names() and len(made.journal.outstanding()) == 1)
         assert made.dead_letters.list() == []
         (left,) = made.journal.outstanding()  # still to be loaded
         bodies, signals = made.store.bodies, made.store.signals
-    with bench(tmp_path) as made:
+    with bench(tmp_path, start=False) as made:
         made.store.bodies, made.store.signals = bodies, signals
+        made.loader.start()
         assert made.loader.drained(10)
         assert sorted(made.store.span_names()) == sorted([*names, "later"])
         assert left.token in made.store.bodies
