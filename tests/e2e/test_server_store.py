@@ -104,7 +104,7 @@ def test_the_halves_together_are_the_whole(tmp_path: Path) -> None:
             eventually(lambda: httpx.get(f"{page}/readyz").status_code == 200, within_s=60)
             (row,) = eventually(lambda: answer("agents", f"--url={page}"), within_s=60)
             assert (row["agent"], row["llm_calls"]) == ("halved", 20)
-            received = httpx.get(f"{address(front, 'page and API')}/metrics").text
+            received = httpx.get(address(front, "metrics")).text
             assert 'maslens_receiver_items_total{kind="traces"} 20.0' in received
             assert 'maslens_agent_runs_total{agent="halved"' in httpx.get(f"{page}/metrics").text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import time
@@ -274,6 +275,19 @@ def test_sigterm_ends_it_with_nothing_lost_and_the_directory_free(tmp_path: Path
     assert row["n"] == 1000
     (row,) = answer("cost", f"--data={running.data}", "--limit=0", cwd=tmp_path)[-1:]
     assert (row["agent"], row["llm_calls"]) == ("(total)", 1000)
+
+
+def test_a_killed_owner_owns_nothing(tmp_path: Path) -> None:
+    running = Up(tmp_path / "data").start()
+    body = request(5, seed=71).SerializeToString()
+    httpx.post(f"{running.otlp_http}/v1/traces", content=body, headers=PROTOBUF).raise_for_status()
+    eventually(lambda: count(running, "SELECT count() FROM llm_calls") == 5)
+    running.kill()
+    left = json.loads((running.data / "maslens-up.json").read_text())
+    (running.data / "maslens-up.json").write_text(json.dumps({**left, "pid": os.getpid()}))  # its number in use again
+    assert answer("cost", f"--data={running.data}", cwd=tmp_path)[-1]["llm_calls"] == 5
+    again = running.start()
+    assert again.stop() == 0
 
 
 def test_a_token_guards_every_surface(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
 import threading
 import urllib.error
 import urllib.request
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ROWS_IN_AN_ARRAY = {"output_format_json_array_of_rows": 1, "output_format_json_quote_64bit_integers": 0}
+LOCK_FILE = "maslens.lock"  # held by whoever has the embedded store open (maslens.storage.owner)
 OWNER_FILE = "maslens-up.json"
 
 
@@ -60,12 +61,13 @@ class Owner:
         """The living owner of `directory`; a file left behind by a killed one does not count."""
         try:
             owner = Owner(**json.loads((directory / OWNER_FILE).read_text(encoding="utf-8")))
-            os.kill(owner.pid, 0)
-        except PermissionError:  # it lives and is another user's
+            with (directory / LOCK_FILE).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given only if nobody has the directory
+        except BlockingIOError:
             return owner
         except (OSError, ValueError, TypeError):
             return None
-        return owner
+        return None
 
 
 class StoreSource:
@@ -170,7 +172,7 @@ def check_data_dir(directory: Path) -> None:
         )
     if not directory.is_dir():
         raise BadInput(f"--data needs a directory, and {directory} is a file")
-    if any(directory.iterdir()) and not (directory / "maslens.lock").exists():
+    if any(directory.iterdir()) and not (directory / LOCK_FILE).exists():
         raise BadInput(f"{directory} is no data directory of maslens")
 
 

@@ -103,7 +103,7 @@ def _serve(settings: Settings, *, receiving: bool, computing: bool) -> None:
         for server in servers:
             server.start()
             ends.callback(server.stop)
-        _announce(settings, receiver, servers, ends)
+        _announce(settings, receiver, servers, ends, computing=computing)
         wait()
         print("stopping: what is acknowledged is loaded first; Ctrl-C again ends at once", flush=True)
     print("stopped", flush=True)
@@ -156,7 +156,14 @@ def _problems(store: Store, receiver: Receiver | None) -> Sequence[str]:
     return problems
 
 
-def _announce(settings: Settings, receiver: Receiver | None, servers: Sequence[HttpServer], ends: ExitStack) -> None:
+def _announce(
+    settings: Settings,
+    receiver: Receiver | None,
+    servers: Sequence[HttpServer],
+    ends: ExitStack,
+    *,
+    computing: bool,
+) -> None:
     """Say where everything is: to the terminal, and to others in the data directory."""
     scheme = "https" if settings.tls_cert else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -168,7 +175,8 @@ def _announce(settings: Settings, receiver: Receiver | None, servers: Sequence[H
             ("OTLP gRPC", f"{seen}:{receiver.grpc_port}"),
             ("OTLP HTTP", f"{scheme}://{seen}:{receiver.http_port}"),
         ]
-    lines += [("page and API", page), ("metrics", f"{page}/metrics")]
+    lines += [("page and API", page)] if computing else []
+    lines.append(("metrics", f"{page}/metrics"))
     if len(servers) > 1:
         lines.append(("ClickHouse", f"{scheme}://{seen}:{servers[1].port}  (read-only)"))
     print(f"maslens {version('maslens')} on {_shown(settings.store)}")
