@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ROOMS := semconv instrumentation collector_processor storage analytics cli
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench bench-instrumentation frameworks generate validate validate-handoffs clean
+.PHONY: help install demo test check format bench bench-instrumentation frameworks generate validate validate-handoffs clean torture
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -55,6 +55,9 @@ validate-handoffs: $(STAMP) ## agents, tokens, tools and handoffs against captur
 
 validate: $(STAMP) ## hold every number against labelled data; DATASETS=../shared/datasets CAPTURES=../shared/captures
 	@$(BIN)/python -m tests.validate DATASETS=$(DATASETS) CAPTURES=$(CAPTURES) $(ARGS)
+
+torture: $(STAMP) ## kill -9 under load, every span counted by its id; KILLS=100
+	@$(BIN)/python -m tests.torture.kill --kills $(or $(KILLS),100) $(ARGS)
 
 collector: $(STAMP) ## an OpenTelemetry Collector and telemetrygen from Go modules, for the contract tests and the bench
 	@$(BIN)/python -m tests.contract.collector.build
