@@ -76,7 +76,8 @@ class Sink:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                length = self.headers["Content-Length"]
+                body = self.rfile.read(int(length)) if length else b"".join(self.chunks())
                 sink.requests += 1
                 time.sleep(sink.delay)
                 if sink.status == 200:
@@ -87,6 +88,12 @@ class Sink:
                     self.end_headers()
                 except OSError:
                     pass  # the exporter has given up waiting
+
+            def chunks(self) -> Iterable[bytes]:
+                while size := int(self.rfile.readline(), 16):
+                    yield self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
 
             def log_message(self, *_: object) -> None:
                 pass
