@@ -45,6 +45,9 @@ INSERT_SETTINGS = {
     "materialized_views_ignore_errors": "0",
     "deduplicate_blocks_in_dependent_materialized_views": "1",
     "async_insert": "0",
+    # Planning the views' queries costs more than inserting a thousand spans; improving their plans is a third of it and
+    # brings nothing (measured: 390 → 280 ms an insert on a busy machine).
+    "query_plan_enable_optimizations": "0",
 }
 
 
