@@ -91,7 +91,6 @@ FRAMEWORKS: tuple[Framework, ...] = (
         distributions=("agent-framework-core", "agent-framework"),
         module="agent_framework",
         native=True,
-        fills=True,
     ),
     Framework(
         id="pydantic-ai",
