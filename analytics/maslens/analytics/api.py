@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import polars as pl
 from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from maslens.analytics import reads
 from maslens.analytics.cost import By, cost_by
 from maslens.analytics.graph import CoordinationGraph, coordination_graph
@@ -130,16 +131,18 @@ def api_router(reader: Reader, *, authorize: Authorize = lambda *_: True, ask: A
             reader.remembered(("cost", by, repr(narrowed)), lambda: costs(reader, narrowed, by)), form
         )
 
-    @router.get("/graph", summary="The coordination graph: nodes, edges, metrics")
-    def graph(narrowed: Narrowed) -> JSONResponse:
-        made = reader.remembered(("graph", repr(narrowed)), lambda: graph_of(reader, narrowed))
-        return JSONResponse(
-            {"nodes": made.nodes.to_dicts(), "edges": made.edges.to_dicts(), "metrics": dict(made.metrics)}
-        )
+    @router.get("/graph", summary="The coordination graph: nodes, the busiest edges, metrics of the whole")
+    def graph(narrowed: Narrowed) -> Response:
+        def encoded() -> bytes:
+            made = graph_of(reader, narrowed)
+            parts = (made.nodes.write_json(), made.edges[: narrowed.limit].write_json(), json.dumps(dict(made.metrics)))
+            return '{{"nodes":{},"edges":{},"metrics":{}}}'.format(*parts).encode()
+
+        return answered(reader.remembered(("graph", "json", repr(narrowed)), encoded), "json")
 
     @router.get("/sessions/{session_id:path}", summary="Everything about one session")
     def session(session_id: str, limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 2000) -> Response:
-        parts = {kind: reader.bytes(reads.of_session(kind, session_id, limit=limit)) for kind in get_args(Kind)}
+        parts = reader.each({kind: reads.of_session(kind, session_id, limit=limit) for kind in get_args(Kind)})
         parts["sessions"] = parts["sessions"].strip()[1:-1].strip()  # there is one, or none
         if not parts["sessions"]:
             raise HTTPException(404, f"no session {session_id[:200]!r}")

@@ -1,0 +1,164 @@
+"""How long the API takes to answer at a million agent operations, over HTTP: every question new, and asked again.
+
+python -m tests.bench.reads [--operations N] [--rounds N]
+
+The tables are filled as the sidecar leaves them: several parts each, every tenth session written twice. A graph of 100
+agents and 100,000 handoffs is measured beside it. Rows join build/bench.json under "reads".
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import statistics
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import uvicorn
+from maslens.analytics.server import create_app
+from maslens.storage import Store, open_store
+
+RESULTS = Path(__file__).parents[2] / "build" / "bench.json"
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+PER_SESSION = {"agent_runs": 10, "handoffs": 5, "llm_calls": 20, "tool_calls": 15}  # 50 operations
+BATCHES = 20
+
+AT = "toDateTime64('2026-01-01 00:00:00', 9, 'UTC') + toIntervalSecond(session * 4) + toIntervalMillisecond(i * 300)"
+RUN = "lower(hex(cityHash64(session, {}, 'run')))"
+COLUMNS = {
+    "sessions": """id AS session_id, at AS started_at, at + toIntervalSecond(20) AS ended_at,
+        20000000000 AS duration_ns, if(h % 10 = 0, 'failure', 'success') AS outcome, agent AS root_agent,
+        agent AS final_agent, ['agent-0', 'agent-1'] AS agents, ['svc'] AS services, 1 AS traces, 60 AS spans,
+        10 AS agent_runs, 5 AS handoffs, 20 AS llm_calls, 15 AS tool_calls, h % 3 AS errors,
+        10000 AS input_tokens, 2000 AS output_tokens, 500 AS cached_tokens, 0.01 * (h % 100) AS cost_usd""",
+    "agent_runs": f"""id AS session_id, trace AS trace_id, {RUN.format("i")} AS run_id,
+        if(i = 0, '', {RUN.format("0")}) AS parent_run_id, agent, 'v1' AS agent_version, 'svc' AS service,
+        'langgraph' AS framework, at AS started_at, at + toIntervalSecond(2) AS ended_at,
+        h % 20000000000 AS duration_ns, h % 1000000000 AS self_ns, if(h % 17 = 0, 'error', 'ok') AS status,
+        2 AS llm_calls, 1 AS tool_calls, 1000 AS input_tokens, 200 AS output_tokens, 50 AS cached_tokens,
+        0.001 AS cost_usd""",
+    "handoffs": f"""id AS session_id, trace AS trace_id, span AS span_id, agent AS source,
+        concat('agent-', toString(intDiv(h, 100) % 100)) AS target, 'pass_control' AS mode,
+        if(h % 3 = 0, 'structure', 'explicit') AS evidence, 1.0 AS confidence, at,
+        {RUN.format("i + 1")} AS target_run_id""",
+    "llm_calls": f"""id AS session_id, trace AS trace_id, span AS span_id, {RUN.format("intDiv(i, 2)")} AS run_id,
+        agent, if(h % 2 = 0, 'gpt-4o', 'claude-sonnet-4-5') AS model, 'openai' AS provider, at,
+        h % 3000000000 AS duration_ns, 'ok' AS status, h % 5000 AS input_tokens, h % 500 AS output_tokens,
+        h % 300 AS cached_tokens, (h % 5000) * 2.5e-6 AS cost_usd, true AS tokens_known""",
+    "tool_calls": f"""id AS session_id, trace AS trace_id, span AS span_id, {RUN.format("intDiv(i, 2)")} AS run_id,
+        agent, concat('tool-', toString(h % 9)) AS tool, at, h % 3000000000 AS duration_ns,
+        if(h % 11 = 0, 'error', 'ok') AS status""",
+}
+
+
+def fill(store: Store, sessions: int) -> None:
+    batch = sessions // BATCHES
+    for number in range(BATCHES):
+        for table, columns in COLUMNS.items():
+            each = PER_SESSION.get(table, 1)
+            for version, share in ((1, 1), (2, 10)):
+                rows = store.arrow(
+                    f"""
+                    SELECT {columns}, {version} AS version FROM
+                    (
+                        SELECT intDiv(number, {each}) * {share} + {number * batch} AS session, number % {each} AS i,
+                            concat('session-', toString(session)) AS id, lower(hex(MD5(id))) AS trace, {AT} AS at,
+                            cityHash64(session, i) AS h, concat('agent-', toString(h % 100)) AS agent,
+                            lower(hex(cityHash64(session, i, '{table}'))) AS span
+                        FROM numbers({batch // share * each})
+                    )"""
+                )
+                store.insert_arrow(f"fact_{table}", rows, token=f"bench:{number}:{table}:{version}")
+
+
+QUESTIONS: dict[str, Callable[[str, int], str]] = {
+    "agents": lambda since, _: f"agents?since={since}",
+    "graph": lambda since, _: f"graph?since={since}",
+    "graph of a session": lambda _, n: f"graph?session=session-{n}",
+    "cost by agent": lambda since, _: f"cost?by=agent&since={since}",
+    "cost by model": lambda since, _: f"cost?by=model&since={since}",
+    "sessions": lambda since, _: f"sessions?limit=100&since={since}",
+    "one session": lambda _, n: f"sessions/session-{n}",
+    "handoffs": lambda since, _: f"handoffs?limit=100&since={since}",
+    "runs": lambda since, _: f"runs?limit=100&since={since}",
+    "errors": lambda since, _: f"errors?since={since}",
+    "tools": lambda since, _: f"tools?since={since}",
+    "summary": lambda since, _: f"summary?since={since}",
+    "timeline": lambda since, _: f"timeline?step=900&since={since}",
+}
+
+
+@contextmanager
+def served(store: Store) -> Iterator[str]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(store), log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}/api/v1/"
+    server.should_exit = True
+    thread.join()
+
+
+def took(address: str) -> float:
+    began = time.perf_counter()
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        answer.read()
+    return (time.perf_counter() - began) * 1e3
+
+
+def measured(base: str, rounds: int, sessions: int) -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    print(f"{'question':20} {'new p50':>9} {'p95 ms':>9} {'again p95':>10}")
+    for name, question in QUESTIONS.items():
+        new, again = [], []
+        for number in range(rounds):
+            # From just before everything began, each time a little different, so that nothing was asked before.
+            since = quote((START - timedelta(seconds=number + 1)).isoformat())
+            address = base + question(since, (number * 7919) % sessions)
+            new.append(took(address))
+            again.append(took(address))
+        row = {"p50_ms": statistics.median(new), "p95_ms": _p95(new), "again_p95_ms": _p95(again)}
+        rows[name] = {key: round(value, 1) for key, value in row.items()}
+        print(f"{name:20} {row['p50_ms']:9.1f} {row['p95_ms']:9.1f} {row['again_p95_ms']:10.1f}", flush=True)
+    return rows
+
+
+def _p95(values: list[float]) -> float:
+    return sorted(values)[min(int(len(values) * 0.95), len(values) - 1)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--operations", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=20)
+    arguments = parser.parse_args()
+    sessions = arguments.operations // sum(PER_SESSION.values())
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(f"chdb://{folder}/store")
+        store.migrate()
+        fill(store, sessions)
+        parts = store.rows(
+            "SELECT table, count() AS parts FROM system.parts WHERE active AND table LIKE 'fact%' GROUP BY 1"
+        )
+        print({row["table"]: row["parts"] for row in parts})
+        with served(store) as base:
+            rows = {"operations": arguments.operations, **measured(base, arguments.rounds, sessions)}
+        store.close()
+    RESULTS.parent.mkdir(exist_ok=True)
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps({**known, "reads": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
