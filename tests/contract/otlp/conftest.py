@@ -9,7 +9,7 @@ import pytest
 from maslens.collector_processor import Receiver, ReceiverConfig
 
 from tests.collector_processor.stores import MemoryStore
-from tests.contract.otlp.endpoint import Endpoint, endpoint_from_environment
+from tests.contract.otlp.endpoint import Endpoint, assert_full_success, endpoint_from_environment, trace_request
 
 
 @pytest.fixture(scope="session")
@@ -31,12 +31,10 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
 def _still_serving(request: pytest.FixtureRequest, endpoint: Endpoint) -> Iterator[None]:
     """Whatever a test sent, the next good request is served."""
     yield
-    from tests.contract.otlp.endpoint import trace_request
-
     if endpoint.http:
         assert endpoint.post(trace_request()).status == 200
     if endpoint.grpc:
-        assert endpoint.export(trace_request()) == b""
+        assert_full_success(endpoint, "traces", endpoint.export(trace_request()))
 
 
 @pytest.fixture

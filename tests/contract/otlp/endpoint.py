@@ -12,8 +12,11 @@ from urllib.parse import urlsplit
 
 import grpc
 from google.rpc import status_pb2
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
@@ -22,6 +25,8 @@ METHODS = {
     "logs": "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
     "metrics": "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
 }
+
+RESPONSES: dict[str, Any] = {"traces": ExportTraceServiceResponse, "logs": ExportLogsServiceResponse}
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,17 @@ class Endpoint:
         with self.channel() as channel:
             call = channel.unary_unary(METHODS[signal])
             return bytes(call(body, timeout=30, metadata=tuple(self.headers.items()), **options))
+
+
+def assert_full_success(endpoint: Endpoint, signal: str, body: bytes, content_type: str = PROTOBUF) -> None:
+    """Nothing rejected, nothing said. The specification wants `partial_success` unset; the Collector sends it empty."""
+    if content_type == JSON:
+        said = json.loads(body).get("partialSuccess")
+        assert said is None or (said == {} and not endpoint.ours)
+        return
+    response = RESPONSES[signal].FromString(body)
+    assert not response.HasField("partial_success") or not endpoint.ours
+    assert not response.partial_success.ByteSize()
 
 
 def endpoint_from_environment() -> Endpoint | None:

@@ -11,14 +11,12 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from tests.contract.otlp.endpoint import Endpoint, log_request, trace_request
+from tests.contract.otlp.endpoint import Endpoint, assert_full_success, log_request, trace_request
 
 MIB = 1 << 20
 SAMPLES: dict[str, Any] = {"traces": trace_request, "logs": log_request}
-RESPONSES = {"traces": ExportTraceServiceResponse, "logs": ExportLogsServiceResponse}
 
 
 def refused(endpoint: Endpoint, body: bytes, signal: str = "traces", **options: Any) -> grpc.RpcError:
@@ -34,17 +32,19 @@ def trailers(error: Any) -> dict[str, bytes]:
 @pytest.mark.parametrize("signal", SAMPLES)
 @pytest.mark.parametrize("compression", list(grpc.Compression), ids=lambda each: each.name)
 def test_success(over_grpc: Endpoint, signal: str, compression: grpc.Compression) -> None:
+    if compression is grpc.Compression.Deflate and not over_grpc.ours:
+        pytest.skip("the specification asks for none and gzip")
     answer = over_grpc.export(SAMPLES[signal](), signal, compression=compression)
-    assert not RESPONSES[signal].FromString(answer).HasField("partial_success")
+    assert_full_success(over_grpc, signal, answer)
 
 
 @pytest.mark.parametrize("signal", SAMPLES)
 def test_an_empty_request_is_a_success(over_grpc: Endpoint, signal: str) -> None:
-    assert not RESPONSES[signal].FromString(over_grpc.export(b"", signal)).HasField("partial_success")
+    assert_full_success(over_grpc, signal, over_grpc.export(b"", signal))
 
 
 def test_unknown_fields_are_skipped(over_grpc: Endpoint) -> None:
-    assert over_grpc.export(trace_request() + b"\xfa\x3f\x05hello") == b""
+    assert_full_success(over_grpc, "traces", over_grpc.export(trace_request() + b"\xfa\x3f\x05hello"))
 
 
 @pytest.mark.parametrize("body", [b"\xff\xff", trace_request()[:-3], b'{"resourceSpans": []}'])
@@ -67,7 +67,7 @@ def test_a_bomb_is_refused(over_grpc: Endpoint) -> None:
 
 
 def test_a_large_message_within_the_limit_is_taken(over_grpc: Endpoint) -> None:
-    assert over_grpc.export(trace_request(*["x" * MIB] * 60)) == b""
+    assert_full_success(over_grpc, "traces", over_grpc.export(trace_request(*["x" * MIB] * 60)))
 
 
 @pytest.mark.parametrize("method", ["/x/Export", "/opentelemetry.proto.collector.trace.v1.TraceService/Nothing", "/"])
@@ -82,7 +82,8 @@ def test_many_at_once(over_grpc: Endpoint) -> None:
         call = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
         metadata = tuple(over_grpc.headers.items())
         answers = list(pool.map(lambda _: call(trace_request(), timeout=60, metadata=metadata), range(500)))
-    assert answers == [b""] * 500
+    for answer in answers:
+        assert_full_success(over_grpc, "traces", answer)
 
 
 def test_a_client_that_gives_up_disturbs_nobody(over_grpc: Endpoint) -> None:
