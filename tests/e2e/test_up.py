@@ -14,6 +14,7 @@ import clickhouse_connect
 import httpx
 import pytest
 from google.rpc.status_pb2 import Status
+from maslens.collector_processor import DeadLetters
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -286,6 +287,8 @@ def test_a_killed_owner_owns_nothing(tmp_path: Path) -> None:
     left = json.loads((running.data / "maslens-up.json").read_text())
     (running.data / "maslens-up.json").write_text(json.dumps({**left, "pid": os.getpid()}))  # its number in use again
     assert answer("cost", f"--data={running.data}", cwd=tmp_path)[-1]["llm_calls"] == 5
+    done = maslens("reprocess", "--since=1h", f"--data={running.data}", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "1 traces were computed again\n"), done.stderr
     again = running.start()
     assert again.stop() == 0
 
@@ -312,3 +315,19 @@ def test_a_token_guards_every_surface(tmp_path: Path) -> None:
         assert maslens("agents", f"--data={running.data}", cwd=tmp_path, MASLENS_TOKEN=token).returncode == 0
     finally:
         running.kill()
+
+
+def test_dead_letters_are_listed_and_sent_again(up: Up) -> None:
+    letters = DeadLetters(up.data / "deadletter")
+    letters.add(
+        request(3, seed=81, agent="once_dead").SerializeToString(),
+        signal="traces", reason="Code: 26. the store said no", token="test:1", items=3, received_ns=time.time_ns(),
+    )  # fmt: skip
+    (letter,) = answer("deadletter", "list", f"--data={up.data}")
+    assert (letter["items"], letter["signal"], letter["reason"]) == (3, "traces", "Code: 26. the store said no")
+    unknown = here("deadletter", "retry", "nobody", f"--data={up.data}")
+    assert (unknown.returncode, "no dead letter 'nobody'" in unknown.stderr) == (1, True)
+    done = here("deadletter", "retry", letter["name"], f"--data={up.data}")
+    assert (done.returncode, done.stdout) == (0, "1 taken, 0 left\n"), done.stderr
+    eventually(lambda: count(up, "SELECT count() FROM llm_calls WHERE agent = 'once_dead'") == 3)
+    assert answer("deadletter", "list", f"--data={up.data}") == []
