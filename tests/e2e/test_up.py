@@ -14,7 +14,7 @@ import clickhouse_connect
 import httpx
 import pytest
 from google.rpc.status_pb2 import Status
-from maslens.collector_processor import DeadLetters
+from maslens.collector_processor import DeadLetters, Journal
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
@@ -223,6 +223,23 @@ def test_the_doctor_finds_it_well(up: Up) -> None:
     assert done.returncode == 0, findings
     assert findings["data directory"]["state"] == "ok"
     assert findings["server"]["state"] == "ok"
+
+
+def test_the_doctor_finds_what_waits_in_a_journal_that_nobody_loads(tmp_path: Path) -> None:
+    path, data = tmp_path / "a.pb", tmp_path / "data"
+    path.write_bytes(request(5, seed=91).SerializeToString())
+    assert maslens("replay", str(path), f"--data={data}", cwd=tmp_path).returncode == 0
+
+    def journal() -> dict[str, str]:
+        findings = json.loads(maslens("doctor", f"--data={data}", "--format=json", cwd=tmp_path).stdout)
+        return next(finding for finding in findings if finding["check"] == "journal")
+
+    assert journal()["state"] == "ok"
+    waiting = Journal(data / "journal")
+    waiting.append("traces", request(7, seed=92).SerializeToString(), items=7).result()
+    waiting.close()
+    assert journal()["state"] == "warn"
+    assert journal()["found"].startswith("7 acknowledged")
 
 
 @pytest.mark.parametrize("command", ["up", "migrate"])

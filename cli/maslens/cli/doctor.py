@@ -22,6 +22,8 @@ from maslens.cli.settings import CONFIG_VARIABLE, ENV_PREFIX, Settings, briefs
 from maslens.cli.sources import Owner, Source, open_source
 from maslens.cli.symptoms import SYMPTOMS
 from maslens.cli.text import human_bytes, safe
+from maslens.collector_processor import Journal, JournalBusy, JournalError
+from maslens.collector_processor.signals import SIGNALS
 from rich.console import Console
 from rich.text import Text
 
@@ -217,15 +219,7 @@ def _running(settings: Settings, url: str | None) -> Iterator[Finding]:
     owner = Owner.of(settings.data_dir) if settings.data_dir is not None else None
     address = url or (owner.url if owner else None)
     if address is None:
-        journal = settings.journal_directory / "journal"
-        waiting = _journal_bytes(journal)
-        if waiting:
-            yield Finding(
-                check="journal",
-                state=WARN,
-                found=f"{human_bytes(waiting)} in {journal}, and nothing runs that loads it",
-                cure="start `maslens up`: what was acknowledged is loaded first",
-            )
+        yield from _waiting(settings.journal_directory / "journal")
         return
     values = _metrics(address, settings.bearer_token())
     if values is None:
@@ -241,10 +235,28 @@ def _running(settings: Settings, url: str | None) -> Iterator[Finding]:
     )
 
 
-def _journal_bytes(directory: Path) -> int:
-    with suppress(OSError):
-        return sum(path.stat().st_size for path in (directory / "segments").glob("*.seg"))
-    return 0
+def _waiting(directory: Path) -> Iterator[Finding]:
+    """What was acknowledged and is in no table, while nobody runs."""
+    if not (directory / "segments").is_dir():
+        return
+    try:
+        journal = Journal(directory)
+    except JournalBusy:
+        return
+    except JournalError as reason:
+        yield Finding(check="journal", state=FAIL, found=str(reason), cure="see the message")
+        return
+    try:
+        items = sum(journal.pending(signal).items for signal in SIGNALS)
+        items += sum(cut.items for cut in journal.outstanding())
+    finally:
+        journal.close()
+    yield Finding(
+        check="journal",
+        state=WARN if items else OK,
+        found=f"{items:,} acknowledged spans and log records wait in {directory}",
+        cure="start `maslens up`: what was acknowledged is loaded first",
+    )
 
 
 def _metrics(address: str, token: str | None) -> dict[str, float] | None:
