@@ -329,6 +329,33 @@ def test_memory_may_forget_everything(store: Store) -> None:
     assert totals(store) == pytest.approx(counted)
 
 
+def put_event(store: Store, **columns: Any) -> None:
+    row = pl.DataFrame([{"Timestamp": NOON + timedelta(minutes=1), "EventName": "mas.task.outcome", **columns}])
+    arrow = row.with_columns(pl.col("Timestamp").cast(frames.TIME)).to_arrow(compat_level=pl.CompatLevel.oldest())
+    store.insert_arrow("agent_events", arrow, token=f"event:{next(_numbers)}")
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    "told", [{"TraceId": "a" * 32}, {"SessionId": "desk-1"}, {"TargetType": "session", "TargetId": "desk-1"}]
+)
+def test_what_events_tell_later_changes_the_facts(store: Store, told: dict[str, str], restart: bool) -> None:
+    put(store, desk(session="desk-1"))
+    running = sidecar(store)
+    running.drain()
+    put_event(store, TaskOutcome="abandoned", **told)
+    running = sidecar(store) if restart else running
+    running.drain()
+    assert [row["outcome"] for row in tables(store)["sessions"]] == ["abandoned"]
+    put(store, desk("b" * 32, session="desk-1")[:1])  # computed again, the event is not forgotten
+    sidecar(store).drain()
+    put_event(store, TaskOutcome="failure", SessionId="nobody's")
+    sidecar(store).drain()
+    put(store, desk("b" * 32, session="desk-1")[1:])
+    sidecar(store).drain()
+    assert [row["outcome"] for row in tables(store)["sessions"]] == ["abandoned"]
+
+
 # --- nothing is counted twice ----------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ class News:
 
     spans: pl.DataFrame
     event_traces: frozenset[str]
+    event_sessions: frozenset[str]  # that events name without naming a trace
     upto: Position
     behind: int = 0
 
@@ -43,16 +44,19 @@ def read_news(store: Store, after: Position, *, limit: int) -> News:
             store, f"SELECT {SPAN_COLUMNS} FROM agent_spans WHERE {_NEWER}", {"after": after.spans, "upto": upto}
         )
     traces: frozenset[str] = frozenset()
+    sessions: frozenset[str] = frozenset()
     if newest.events > after.events:
         found = _frame(
             store,
-            f"SELECT DISTINCT TraceId FROM agent_events WHERE {_NEWER} AND TraceId != ''",
+            f"SELECT DISTINCT TraceId, if(TraceId = '', {_SESSION}, '') AS Session FROM agent_events WHERE {_NEWER}",
             {"after": after.events, "upto": newest.events},
         )
-        traces = frozenset(found.get_column("TraceId"))
+        traces = frozenset(found.get_column("TraceId")) - {""}
+        sessions = frozenset(found.get_column("Session")) - {""}
     return News(
         spans=frames.agent_spans(spans),
         event_traces=traces,
+        event_sessions=sessions,
         upto=Position(spans=upto, events=newest.events),
         behind=behind,
     )
@@ -72,9 +76,22 @@ def spans_of(store: Store, traces: list[str], *, upto: int) -> pl.DataFrame:
     )
 
 
-def events_of(store: Store, traces: list[str]) -> pl.DataFrame:
-    """Every stored event of `traces`."""
-    return _frame(store, "SELECT * FROM agent_events WHERE TraceId IN {traces:Array(String)}", {"traces": traces})
+def events_of(store: Store, traces: list[str], sessions: list[str]) -> pl.DataFrame:
+    """Every stored event of `traces`, and those that only name one of `sessions`."""
+    return _frame(
+        store,
+        f"""
+        SELECT * REPLACE ({_SESSION} AS SessionId) FROM agent_events
+        WHERE TraceId IN {{traces:Array(String)}} OR (TraceId = '' AND {_SESSION} IN {{sessions:Array(String)}})""",
+        {"traces": traces, "sessions": sessions},
+    )
+
+
+def some_events_name_only_sessions(store: Store) -> bool:
+    return bool(store.rows("SELECT 1 AS one FROM agent_events WHERE TraceId = '' LIMIT 1"))
+
+
+_SESSION = "if(TargetType = 'session' AND SessionId = '', TargetId, SessionId)"
 
 
 def traces_with_events(store: Store, traces: list[str]) -> set[str]:

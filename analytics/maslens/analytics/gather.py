@@ -7,7 +7,7 @@ from typing import Any
 
 import networkx as nx
 import polars as pl
-from maslens.analytics.feed import News, events_of, spans_of, traces_with_events
+from maslens.analytics.feed import News, events_of, some_events_name_only_sessions, spans_of, traces_with_events
 from maslens.analytics.sessions import stitch_keys
 from maslens.analytics.span_cache import SpanCache
 from maslens.analytics.stitching import StitchIndex
@@ -22,6 +22,7 @@ class Gatherer:
         self.cache = SpanCache(keep_spans=keep_spans)
         self._store = store
         self._eventful: set[str] = set()  # traces at hand that have events
+        self._session_events: bool | None = None  # whether there are events that name no trace
 
     def groups(self, news: News, touched: Collection[str], *, waiting: Collection[str]) -> list[set[str]]:
         """`touched` and every trace that may be of the same session, in groups that share none.
@@ -57,9 +58,23 @@ class Gatherer:
     def spans(self, traces: Collection[str]) -> pl.DataFrame:
         return self.cache.get(traces)
 
-    def events(self, traces: Collection[str]) -> pl.DataFrame | None:
+    def events(self, traces: Collection[str], spans: pl.DataFrame) -> pl.DataFrame | None:
+        """The events of the sessions that `traces` make up, if there are any."""
         eventful = sorted(self._eventful.intersection(traces))
-        return events_of(self._store, eventful) if eventful else None
+        if self._session_events is None:
+            self._session_events = some_events_name_only_sessions(self._store)
+        sessions: set[str] = set()
+        if self._session_events:
+            sessions = {*spans.get_column("SessionId").unique(), *traces} - {""}
+        return events_of(self._store, eventful, sorted(sessions)) if eventful or sessions else None
+
+    def traces_of_events(self, news: News) -> frozenset[str]:
+        """The traces that new events are about."""
+        if not news.event_sessions:
+            return news.event_traces
+        self._session_events = True
+        keys = [f"{kind}:{session}" for session in news.event_sessions for kind in ("session", "member")]
+        return news.event_traces.union(*self.index.find(keys).values())
 
     def belong(self, pairs: Iterable[tuple[str, str]], traces: Collection[str], *, token: str) -> None:
         """Remember which traces make up which session. Written before facts are: who has facts must be known."""

@@ -163,9 +163,10 @@ class Sidecar:
                 log.log(level, "facts could not be updated (attempt %d): %s", failures, error, exc_info=failures == 1)
                 self._stop.wait(min(self.config.interval_s * 2**failures, 30.0))
                 continue
-            # Half of the time for others at least, unless there is more to do than one step takes in.
-            pause = 0.0 if self.status.lag_spans else max(self.config.interval_s, self.status.last_step_seconds)
-            self._wake.wait(pause if busy else self.config.interval_s)
+            took = self.status.last_step_seconds
+            # A light step leaves the others most of the time, a heavy one is followed by the next at once.
+            pause = max(2 * self.config.interval_s - took, 0.1 * took) if busy else self.config.interval_s
+            self._wake.wait(0.0 if self.status.lag_spans else pause)
             self._wake.clear()
 
     def step(self) -> bool:
@@ -179,7 +180,7 @@ class Sidecar:
         work = _Work(
             news=news,
             now=now,
-            arrived=frozenset(news.spans.get_column("TraceId")) | news.event_traces,
+            arrived=self._gather.traces_of_events(news).union(news.spans.get_column("TraceId")),
             asked=frozenset(again) | {trace for trace, due in self._waiting.items() if due <= now},
             idle=self._book.idle(now - self.config.idle_s, limit=_AT_ONCE),
         )
@@ -298,7 +299,7 @@ class Sidecar:
         """
         began = time.perf_counter()
         spans = self._gather.spans(traces)
-        facts = self._compute(spans, self._gather.events(traces))
+        facts = self._compute(spans, self._gather.events(traces, spans))
         made = Made.of(facts, spans)
         before_of = self._gather.sessions_of(traces)
         previous = {session for sessions in before_of.values() for session in sessions}
