@@ -211,7 +211,7 @@ def test_a_full_journal_pushes_back_and_goes_on_when_there_is_room(tmp_path: Pat
         assert len(ready.json()["problems"]) == 2
         assert httpx.get(f"{page}/healthz").status_code == 200
         assert "maslens_receiver_refusing 1.0" in httpx.get(f"{page}/metrics").text
-        assert httpx.post(f"{page}/clickhouse", content="SELECT 1").status_code == 503
+        assert httpx.post(f"{page}/clickhouse/", content="SELECT 1").status_code == 503
     finally:
         process.terminate()
         process.wait(timeout=60)
