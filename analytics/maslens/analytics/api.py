@@ -175,13 +175,16 @@ def _add_query(router: APIRouter, ask: Ask, allowed: Any) -> None:
 
 
 def graph_of(reader: Reader, narrowed: Filters) -> CoordinationGraph:
-    handoffs = reader.frame(reads.graph_rows("handoffs", narrowed))
-    return coordination_graph(handoffs, reader.frame(reads.graph_rows("agent_runs", narrowed)))
+    return coordination_graph(*reader.frames(*(reads.graph_rows(kind, narrowed) for kind in _GRAPH)))
+
+
+_GRAPH: Sequence[Literal["handoffs", "agent_runs"]] = ("handoffs", "agent_runs")
 
 
 def costs(reader: Reader, narrowed: Filters, by: Any) -> pl.DataFrame:
     needed: Sequence[Any] = ("llm_calls", "tool_calls", "agent_runs", "handoffs")
-    return cost_by(Costs(**{kind: reader.frame(reads.cost_rows(kind, narrowed)) for kind in needed}), by)
+    found = reader.frames(*(reads.cost_rows(kind, narrowed) for kind in needed))
+    return cost_by(Costs(**dict(zip(needed, found, strict=True))), by)
 
 
 def answered(body: bytes, form: Format) -> Response:

@@ -1,7 +1,7 @@
 """Answers to reads, as bytes in the format asked for or as frames.
 
-The same question asked again is answered from memory: an answer is good for a second, and for a minute while no new
-facts were committed.
+The same question asked again is answered from memory: an answer is good for a second (longer if it took long to find),
+and for a minute while no new facts were committed.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class _Answer:
     value: Any = None
     revision: int = -1
     at: float = float("-inf")
+    took: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -73,6 +74,10 @@ class Reader:
     def frame(self, read: Read) -> pl.DataFrame:
         return cast(pl.DataFrame, pl.from_arrow(self.store.arrow(read.sql, read.params)))
 
+    def frames(self, *questions: Read) -> list[pl.DataFrame]:
+        """Several at once."""
+        return list(self._pool.map(self.frame, questions))
+
     def rows(self, read: Read) -> list[dict[str, Any]]:
         return self.remembered(("rows", read.sql, _key(read.params)), lambda: self.store.rows(read.sql, read.params))
 
@@ -86,9 +91,14 @@ class Reader:
         with answer.lock:
             now, revision = self._clock(), self._revision()
             age = now - answer.at
-            if age > self._keep_s or (age > self._fresh_s and revision != answer.revision):
+            fresh = max(self._fresh_s, _REST * answer.took)
+            if age > self._keep_s or (age > fresh and revision != answer.revision):
                 answer.value, answer.at, answer.revision = ask(), now, revision
+                answer.took = self._clock() - now
             return cast(T, answer.value)
+
+
+_REST = 10  # whoever polls an expensive answer gets a tenth of the machine at most
 
 
 def _key(params: Mapping[str, object]) -> Hashable:

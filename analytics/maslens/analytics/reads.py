@@ -34,15 +34,16 @@ def agents(filters: Filters) -> Read:
     where, params = _where(filters, time="started_at", agent=("agent",), version="agent_version")
     return Read(
         sql=f"""
+WITH quantilesExactInclusive(0.5, 0.95)(duration_ns) AS took
 SELECT
     agent,
     count() AS runs,
     countIf(status = 'error') AS errors,
     round(errors / runs, 6) AS error_ratio,
-    round(quantileExactInclusive(0.5)(duration_ns) / 1e6, 3) AS p50_ms,
-    round(quantileExactInclusive(0.95)(duration_ns) / 1e6, 3) AS p95_ms,
+    round(took[1] / 1e6, 3) AS p50_ms,
+    round(took[2] / 1e6, 3) AS p95_ms,
     round(quantileExactInclusive(0.5)(self_ns) / 1e6, 3) AS self_p50_ms,
-    uniqExact(session_id) AS sessions,
+    uniqExact(cityHash64(session_id)) AS sessions,
     sum(r.llm_calls) AS llm_calls,
     sum(r.tool_calls) AS tool_calls,
     sum(r.input_tokens) AS input_tokens,
@@ -103,14 +104,17 @@ def of_session(kind: Kind, session: str, *, limit: int) -> Read:
 
 
 def graph_rows(kind: Literal["handoffs", "agent_runs"], filters: Filters) -> Read:
-    """The columns of a fact that the coordination graph is made of."""
+    """What the coordination graph is made of. Ids come as numbers: only whether they are equal matters."""
     if kind == "handoffs":
         where, params = _where(filters, time="at", agent=())
-        columns = "session_id, source, target, mode, evidence, confidence, outcome, at, target_run_id"
+        columns = """cityHash64(f.session_id) AS session_id, cityHash64(f.session_id, f.target_run_id) AS target_run_id,
+            source, target, mode, evidence, confidence, outcome, at"""
     else:
         where, params = _where(filters, time="started_at", agent=(), version="agent_version")
-        columns = "session_id, run_id, parent_run_id, agent, started_at, duration_ns, status, cost_usd"
-    return Read(sql=f"SELECT {columns} FROM {kind} {where}", params=params)
+        columns = """cityHash64(f.session_id) AS session_id, cityHash64(f.session_id, f.run_id) AS run_id,
+            cityHash64(f.session_id, f.parent_run_id) AS parent_run_id, agent, started_at, duration_ns, status,
+            cost_usd"""
+    return Read(sql=f"SELECT {columns} FROM (SELECT * FROM {kind} {where}) AS f", params=params)
 
 
 def errors(filters: Filters) -> Read:
@@ -139,12 +143,13 @@ def tools(filters: Filters) -> Read:
     where, params = _where(filters, time="at", agent=("agent",))
     return Read(
         sql=f"""
+WITH quantilesExactInclusive(0.5, 0.95)(duration_ns) AS took
 SELECT
     tool,
     count() AS calls,
     countIf(status = 'error') AS errors,
-    round(quantileExactInclusive(0.5)(duration_ns) / 1e6, 3) AS p50_ms,
-    round(quantileExactInclusive(0.95)(duration_ns) / 1e6, 3) AS p95_ms,
+    round(took[1] / 1e6, 3) AS p50_ms,
+    round(took[2] / 1e6, 3) AS p95_ms,
     arraySort(groupUniqArray(32)(agent)) AS agents
 FROM tool_calls
 {where}
