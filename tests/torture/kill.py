@@ -97,14 +97,15 @@ class Server:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "tests.torture.server", str(self.directory)]
-        self.process = subprocess.Popen(
-            [*command, str(self.grpc_port), str(self.http_port)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(self.directory / "server.log").open("ab"),
-            text=True,
-        )
+        with (self.directory / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, str(self.grpc_port), str(self.http_port)],
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
 
     def wait_ready(self) -> None:
         assert self.process is not None
