@@ -496,3 +496,12 @@ def test_a_transfer_goes_to_the_agent_of_that_name_and_not_to_who_is_inside_a_gr
     trace.agent("helper", 110, 150, root)
     trace.agent("supervisor", 200, 300, root)
     assert ("worker", "supervisor", PASSED, "tool_name") in found(trace)
+
+
+def test_a_hint_at_one_of_several_branches_does_not_hide_the_others() -> None:
+    trace = Trace(Framework="autogen")
+    root = trace.span("GraphFlow.run", "workflow", 0, 500)
+    for agent, before, begin, end in (("weather", "", 0, 100), ("flights", "", 1, 90), ("writer", "flights", 120, 200)):
+        trace.agent(agent, begin, end, root, NodeId=agent, NodeParentId=before)
+    joined = [("flights", "writer", PASSED, "graph_hint"), ("weather", "writer", PASSED, "sequence")]
+    assert found(trace) == joined

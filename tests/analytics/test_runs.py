@@ -29,6 +29,7 @@ def agents(*traces: Trace) -> list[tuple[str, str]]:
         pytest.param("report_20241105", "report_20241105", id="a date is no instance"),
         pytest.param("billing_agent", "billing_agent", id="a name that ends in agent is a name"),
         pytest.param("Crew Manager", "manager", id="CrewAI's own role"),
+        pytest.param("invoke_agent AgentRunner.run", "", id="a runner under its operation"),
     ],
 )
 def test_an_agent_is_called_what_a_person_would_write_down(written: str, meant: str) -> None:
@@ -102,6 +103,14 @@ def test_langgraph_agents_are_the_namespace_segment_before_the_last() -> None:
     inner = node(trace, "model", "billing:2|model:3", 51, 80, outer)
     node(trace, "ChatOpenAI", "billing:2|model:3", 52, 70, inner, "llm")
     assert agents(trace) == [("triage", "graph_node"), ("billing", "graph_node")]
+
+
+def test_a_model_span_of_another_library_inside_a_langgraph_node_is_the_nodes_agents() -> None:
+    trace = Trace()
+    outer = node(trace, "billing", "billing:2", 50, 90)
+    inner = node(trace, "ChatOpenAI", "billing:2", 52, 70, outer, "llm")
+    trace.call(53, 69, inner, (1, 1), ScopeName="openai")
+    assert agents(trace) == [("billing", "graph_node")]
 
 
 def test_langgraph_agents_made_by_create_agent_name_themselves_and_keep_their_node_as_another_name() -> None:

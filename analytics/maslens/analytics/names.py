@@ -40,12 +40,11 @@ _ALIASES: Final = {"crew manager": "manager"}  # CrewAI's own role for the manag
 @lru_cache(maxsize=65_536)
 def clean(name: str) -> str:
     """`name` without what the emitter wrapped around it; empty for what is no agent's name at all."""
-    if name.strip().lower() in NOT_AGENTS:
-        return ""
-    name = _SUFFIX.sub("", _SUFFIX.sub("", _PREFIX.sub("", name.strip())))
-    name = _INSTANCE.sub("", name).strip()
-    name = _ALIASES.get(name.lower(), name)
-    return "" if name.lower() in NOT_AGENTS else name
+    bare = _PREFIX.sub("", name.strip())
+    short = _SUFFIX.sub("", _SUFFIX.sub("", bare))
+    plain = _INSTANCE.sub("", short).strip()
+    plain = _ALIASES.get(plain.lower(), plain)
+    return "" if {form.lower() for form in (bare, short, plain)} & NOT_AGENTS else plain
 
 
 def node_name(node: str) -> str:

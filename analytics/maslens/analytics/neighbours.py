@@ -81,6 +81,11 @@ def explain_by_neighbours(found: Found, around: Surroundings) -> None:
     for run in found.runs:
         if run.container:
             _in_order(found, _contents(found, run), hinted)
+    for run in found.runs:
+        before = hinted.get(run.number)
+        if before is None or found.explains(run) or found.spans.framework[run.row] == "crewai":
+            continue  # CrewAI's parent is who stands before the agent in the crew: it bears an order out, it makes none
+        found.add(before, run, "graph_hint", "return_to_caller" if before.end > run.start else "pass_control")
 
 
 def is_check(spans: Spans, run: Run) -> bool:
@@ -243,17 +248,15 @@ def _in_order(found: Found, scope: _Scope, hinted: Mapping[int, Run]) -> None:
                 for target in _ends(found, part, _first):
                     if not found.explains(target):
                         _joined(found, target, waited, sources, evidence, hinted.get(target.number))
-    for run in scope.runs:
-        parent = hinted.get(run.number)
-        if parent is None or found.explains(run) or found.spans.framework[run.row] == "crewai":
-            continue  # CrewAI's parent is who stands before the agent in the crew: it bears an order out, it makes none
-        found.add(parent, run, "graph_hint", "return_to_caller" if parent.end > run.start else "pass_control")
 
 
 def _joined(
     found: Found, target: Run, waited: list[Run], sources: list[Run], evidence: Evidence, hint: Run | None
 ) -> None:
-    """Edges into `target` from those it waited for, else from all that ended before it."""
+    """Edges into `target` from those it waited for, else from whom its node names, else from all that ended before it.
+    AutoGen and CrewAI name one predecessor however many there were."""
+    if hint in sources and found.spans.framework[target.row] not in ("autogen", "crewai"):
+        sources = [hint]
     for source in waited or sources:
         told = bool(waited) or source is hint
         weight = 1.0 if told or len(sources) == 1 else JOINED

@@ -105,7 +105,12 @@ def _told_by_graph(spans: Spans, called: Flags, draft: Draft) -> None:
             draft.anchor[top] = found[key]
         else:
             found[key] = draft.add(name, "graph_agent", [top])
-    for row in np.flatnonzero(called & (namespace != "") & (agent == "")).tolist():
+    told = spans.forest.nearest(
+        namespace != ""
+    )  # a model span of another library says no namespace, those around it do
+    for row in dict.fromkeys(told[called].tolist()):
+        if row < 0 or agent[row]:
+            continue
         parts = namespace[row].split("|")
         space = "|".join(parts[:-1] or parts)
         if (spans.trace[row], space) in found:
