@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of captures and datasets kept beside the checkout; tests that need it are skipped where it is absent."""
+    """The captures and datasets kept beside the checkout; tests that need them are skipped where they are absent."""
     folder = Path(os.environ.get("MASLENS_SHARED", ROOT.parent / "shared"))
     if not (folder / "captures").is_dir():
         pytest.skip(f"no captures or datasets at {folder} (set MASLENS_SHARED)")

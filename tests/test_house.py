@@ -22,8 +22,16 @@ def test_every_room_says_what_goes_in_and_what_comes_out() -> None:
 
 
 def test_no_file_names_a_package_registry() -> None:
-    hosts = ("pypi" + ".org", "files.pythonhosted" + ".org", "registry.npmjs" + ".org", "proxy.golang" + ".org",
-             "repo1.maven" + ".org", "repo.maven.apache" + ".org", "deb.debian" + ".org", "crates" + ".io")
+    hosts = (
+        "pypi" + ".org",
+        "files.pythonhosted" + ".org",
+        "registry.npmjs" + ".org",
+        "proxy.golang" + ".org",
+        "repo1.maven" + ".org",
+        "repo.maven.apache" + ".org",
+        "deb.debian" + ".org",
+        "crates" + ".io",
+    )
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
     for name in filter(None, listed.split("\0")):
         path = ROOT / name

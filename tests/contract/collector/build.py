@@ -2,7 +2,7 @@
 
     python -m tests.contract.collector.build      (or: make collector)
 
-The Collector's own builder reads builder.yaml: about two minutes on two cores. Later calls find the binaries and return.
+The Collector's own builder reads builder.yaml: about two minutes on two cores. Later calls find the binaries.
 """
 
 from __future__ import annotations

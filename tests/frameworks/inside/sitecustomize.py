@@ -1,4 +1,4 @@
-"""Somebody else's `sitecustomize`: it must still run under `maslens run`. It tells at exit what failed inside maslens."""
+"""Somebody else's `sitecustomize`: it must run under `maslens run` too. Tells at exit what failed inside maslens."""
 
 import atexit
 import sys

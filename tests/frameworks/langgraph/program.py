@@ -96,7 +96,7 @@ def failing() -> None:
     for number in (4, 5):
         try:
             tech.invoke({"messages": [("user", "dead")]}, {"configurable": {"thread_id": f"conv-{number}"}})
-        except Exception as error:  # noqa: PERF203
+        except Exception as error:
             print(f"{number}:", type(error).__name__)
 
 

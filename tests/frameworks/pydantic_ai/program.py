@@ -31,7 +31,7 @@ async def main() -> None:
     for number in (3, 4):
         try:
             await tech.run("My router is dead")
-        except Exception as error:  # noqa: PERF203
+        except Exception as error:
             print(f"{number}:", type(error).__name__)
 
 
