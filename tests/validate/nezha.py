@@ -250,7 +250,9 @@ def _alarms(folder: Path) -> pl.DataFrame:
         metrics(folder).filter(own).sort("second").group_by("day", "agent", "caller", "signal", maintain_order=True)
     )
     rung = [
-        table.filter(pl.Series(surprise(table["value"].to_numpy(), side="higher", warm_up=20) >= THRESHOLD))
+        table.filter(
+            pl.Series(surprise(table["value"].to_numpy(), side="higher", sustained=5, warm_up=20) >= THRESHOLD)
+        )
         for _, table in series
     ]
     return pl.concat(rung)

@@ -67,7 +67,7 @@ def degradations(
 
     `verdict` is worse, better, same or too_few; `effect` is the difference in points for rates and Cliff's delta for
     values (the share of pairs in which the current one is higher, minus the share in which it is lower), with its 95 %
-    interval; `drift_p` asks for any change in distribution; `onset_at` is the most probable moment of an alarm's change.
+    interval; `drift_p` asks for any change in distribution; `onset_at` is when an alarm's change most probably began.
     """
     judged = [_judge(series, alpha) for series in _series(observations, since, kinds)]
     sure = [row for row in judged if row["verdict"] != "too_few"]
