@@ -71,7 +71,9 @@ def mas_sim(folder: Path) -> list[Failed]:
 
 
 def _spans(run: dict[str, Any]) -> Iterator[Step]:
-    spans = sorted((span for span in run["spans"] if span["parent_span_id"]), key=lambda span: span["start_time_unix_ns"])
+    spans = sorted(
+        (span for span in run["spans"] if span["parent_span_id"]), key=lambda span: span["start_time_unix_ns"]
+    )
     kinds = {"dependency": "tool", "quality_assurance": "check"}
     for at, span in enumerate(spans):
         told = span["attributes"]
