@@ -49,8 +49,10 @@ def _messages(trace: dict[str, Any]) -> Iterator[Step]:
         code = _EXIT.search(answer)
         printed = answer.split("Code output:")[-1].strip()
         yield _step(
-            session_id=trace["trace_id"], step=at, agent=message["name"], goal=trace["question"], text=message["content"],
-            handed=message["content"] if at == 0 else "", acts=code is not None or "```python" in message["content"] or "```sh" in message["content"],
+            session_id=trace["trace_id"], step=at, agent=message["name"], goal=trace["question"],
+            text=message["content"],
+            handed=message["content"] if at == 0 else "",
+            acts=code is not None or "```python" in message["content"] or "```sh" in message["content"],
             failed=code is not None and (code.group(1) != "0" or len(printed) < 3), result=answer if code else "",
         )  # fmt: skip
 
@@ -84,7 +86,8 @@ def _spans(run: dict[str, Any]) -> Iterator[Step]:
         yield _step(
             session_id=run["run_id"], step=at + 1, agent=told["gen_ai.agent.name"], kind=kind, goal=run["task"],
             text=told.get("agent.output_message", ""), handed=told.get("plan.query_json", ""), acts=bool(called),
-            failed=bool(outcome.get("error.type")), result=outcome.get("tool.result_json", ""), error=outcome.get("error.message", ""),
+            failed=bool(outcome.get("error.type")), result=outcome.get("tool.result_json", ""),
+            error=outcome.get("error.message", ""),
         )  # fmt: skip
 
 
