@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, cast
 from uuid import uuid4
@@ -52,18 +52,26 @@ class FactWriter:
         self._sessions: set[str] = set()
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="maslens-facts")
 
-    def write(self, facts: FactFrames, *, sessions: Collection[str], known: Collection[str], version: int) -> None:
-        """Make the tables say `facts` of `sessions` and nothing else of them.
+    def begin(
+        self, facts: FactFrames, *, sessions: Collection[str], known: Collection[str], version: int
+    ) -> Callable[[], None]:
+        """Begin to make the tables say `facts` of `sessions` and nothing else of them; the answer waits for the end.
 
         known: those of `sessions` that may have facts already. Repeating a write that failed half way is harmless.
         """
         strange = [session for session in known if session not in self._sessions]
+        writing = [
+            self._pool.submit(self._write, each, getattr(facts, each.name), sessions, strange, version)
+            for each in TABLES
+        ]
 
-        def write_one(each: FactTable) -> None:
-            self._write(each, getattr(facts, each.name), sessions, strange, version)
+        def finish() -> None:
+            wait(writing)
+            for each in writing:
+                each.result()
+            self._sessions.update(sessions)
 
-        list(self._pool.map(write_one, TABLES))
-        self._sessions.update(sessions)
+        return finish
 
     def let_go(self, sessions: Iterable[str]) -> None:
         for session in sessions:

@@ -153,7 +153,7 @@ def exemplars(facts: FactFrames, *, seconds_since_epoch: float) -> dict[str, Exe
     if runs.is_empty():
         return {}
     seen = runs.select(
-        observed_series("maslens_agent_run_duration_seconds", runs).alias("series"),
+        observed_series("maslens_agent_run_duration_seconds").alias("series"),
         "trace_id",
         (pl.col("duration_ns") / 1e9).alias("seconds"),
     )

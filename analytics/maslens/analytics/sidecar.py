@@ -313,11 +313,12 @@ class Sidecar:
         version = self._next_version()
         self._gather.belong(made.pairs, traces, token=f"{self._name}:{version}")
         facts = with_unknown_outcome(facts, open_)
-        self._writer.write(facts, sessions=concerned, known=known, version=version)
+        written = self._writer.begin(facts, sessions=concerned, known=known, version=version)
         after = self._totals.bounded(contributions(facts, unsettled=open_, final=final))
         before = self._shares.of(concerned, known)
         self._shares.put(concerned, after)
         self._exemplars.update(exemplars(facts, seconds_since_epoch=work.now))
+        written()
         late = [trace for trace, sessions in before_of.items() if sessions and sessions <= rested]
         self._book.gone(previous - made.sessions)
         rests = self._rests(made, time.perf_counter() - began)

@@ -130,13 +130,14 @@ def contributions(facts: FactFrames, *, unsettled: Collection[str] = (), final: 
     """
     waits = pl.col("session_id").is_in(list(unsettled))
     told = ~waits | ~pl.col("agent").is_in(["", UNATTRIBUTED])
-    runs, calls = facts.agent_runs.filter(told), facts.llm_calls.filter(told)
-    tools, errors = facts.tool_calls.filter(told), facts.agent_errors.filter(told)
-    edges = facts.handoffs.filter(~waits | pl.col("evidence").is_in(["explicit", "tool_name", "message"]))
-    paired = _paired(edges, facts.agent_runs)
+    runs, calls = facts.agent_runs.lazy().filter(told), facts.llm_calls.lazy().filter(told)
+    tools, errors = facts.tool_calls.lazy().filter(told), facts.agent_errors.lazy().filter(told)
+    edges = facts.handoffs.lazy().filter(~waits | pl.col("evidence").is_in(["explicit", "tool_name", "message"]))
+    paired = _paired(edges, facts.agent_runs.lazy())
     led, unpaired = paired.filter(pl.col("_paired")), paired.filter(~pl.col("_paired"))
     unpriced = calls.filter(pl.col("cost_usd").is_null()).with_columns(pl.col("unpriced_reason").alias("reason"))
-    resting = facts.sessions.filter(pl.col("session_id").is_in(list(final)))
+    sessions = facts.sessions.lazy()
+    resting = sessions.filter(pl.col("session_id").is_in(list(final)))
     parts = [
         _counted("maslens_agent_runs", runs),
         _observed("maslens_agent_run_duration_seconds", runs),
@@ -155,12 +156,13 @@ def contributions(facts: FactFrames, *, unsettled: Collection[str] = (), final: 
         _observed("maslens_service_graph_request_server_seconds", led),
         _counted("maslens_service_graph_unpaired_spans", unpaired),
         _counted("maslens_sessions", resting),
-        _counted("maslens_duplicate_spans", facts.sessions, "duplicate_spans"),
+        _counted("maslens_duplicate_spans", sessions, "duplicate_spans"),
     ]
-    return pl.concat(parts).group_by("session_id", "series").agg(pl.col("value").sum()).filter(pl.col("value") != 0)
+    added = pl.concat(parts).group_by("session_id", "series").agg(pl.col("value").sum()).filter(pl.col("value") != 0)
+    return added.collect()
 
 
-def _paired(edges: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
+def _paired(edges: pl.LazyFrame, runs: pl.LazyFrame) -> pl.LazyFrame:
     """`edges` with client, server and the run each led to."""
     target = runs.select("session_id", pl.col("run_id").alias("target_run_id"), "duration_ns", "status").unique(
         ["session_id", "target_run_id"], keep="first"
@@ -174,23 +176,25 @@ def _paired(edges: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _counted(name: str, rows: pl.DataFrame, value: str | None = None, **labels: pl.Expr) -> pl.DataFrame:
+def _counted(name: str, rows: pl.LazyFrame, value: str | None = None, **labels: pl.Expr) -> pl.LazyFrame:
     amount = pl.lit(1.0) if value is None else pl.col(value).cast(pl.Float64).fill_null(0.0)
     return rows.select("session_id", _series(name, labels).alias("series"), amount.alias("value"))
 
 
-def _observed(name: str, rows: pl.DataFrame) -> pl.DataFrame:
+def _observed(name: str, rows: pl.LazyFrame) -> pl.LazyFrame:
     """The bins of a histogram (not added up: exposition does that) and its sum, each a series of its own."""
-    seconds = pl.col("duration_ns").cast(pl.Float64) / 1e9
-    binned = rows.select("session_id", observed_series(name, rows).alias("series"), pl.lit(1.0).alias("value"))
-    return pl.concat([binned, _counted(name, rows.with_columns(seconds.alias("_s")), "_s", le=pl.lit("sum"))])
+    binned = rows.select("session_id", observed_series(name).alias("series"), pl.lit(1.0).alias("value"))
+    return pl.concat([binned, _counted(name, rows.with_columns(_SECONDS.alias("_s")), "_s", le=pl.lit("sum"))])
 
 
-def observed_series(name: str, rows: pl.DataFrame) -> pl.Series:
-    """The bin that each row's duration falls in."""
-    index = pl.Series(BUCKETS, dtype=pl.Float64).search_sorted(rows["duration_ns"].cast(pl.Float64) / 1e9, side="left")
-    bins = pl.Series([*(f"{bound:g}" for bound in BUCKETS), "+Inf"])
-    return rows.with_columns(bins.gather(index).alias("_le")).select(_series(name, {"le": pl.col("_le")})).to_series()
+def observed_series(name: str) -> pl.Expr:
+    """The bin that a row's duration falls in: that of the lowest bound it does not exceed."""
+    exceeded = pl.sum_horizontal(*(bound < _SECONDS for bound in BUCKETS))
+    bins = dict(enumerate([*(f"{bound:g}" for bound in BUCKETS), "+Inf"]))
+    return _series(name, {"le": exceeded.replace_strict(bins, return_dtype=pl.String)})
+
+
+_SECONDS = pl.col("duration_ns").cast(pl.Float64) / 1e9
 
 
 def _series(name: str, also: Mapping[str, pl.Expr]) -> pl.Expr:
