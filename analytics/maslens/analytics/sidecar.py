@@ -42,8 +42,9 @@ class SidecarConfig:
     linger_s: float = 10.0  # a session with all its spans is kept in memory for so long, others ten times as long …
     keep_spans: int = 100_000  # … but only so many spans …
     keep_sessions: int = 10_000  # … and sessions
-    patience: float = 10.0  # a session that took t to compute is left alone for patience × t, so that long ones …
-    patience_max_s: float = 30.0  # … cannot starve the others, but no longer than this
+    long_spans: int = 1_000  # a session with so many spans that took t to compute …
+    patience: float = 10.0  # … is left alone for patience × t, so that it cannot starve the others, …
+    patience_max_s: float = 30.0  # … but no longer than this
     max_series: int = 2_000  # label sets per metric
 
     def __post_init__(self) -> None:
@@ -334,10 +335,12 @@ class Sidecar:
         )
 
     def _rests(self, made: Made, took: float) -> dict[str, float]:
-        """Sessions that cost so much to compute that they are not computed again at once, and how long they wait."""
+        """Long sessions that are not computed again at once, and for how many seconds."""
         each = took / max(sum(made.spans.values()), 1) * self.config.patience
-        long = (self.config.interval_s + 1e-9) / each if each else float("inf")
-        return {s: min(n * each, self.config.patience_max_s) for s, n in made.spans.items() if n > long}
+        rests = {
+            s: min(n * each, self.config.patience_max_s) for s, n in made.spans.items() if n >= self.config.long_spans
+        }
+        return {session: rest for session, rest in rests.items() if rest > 0}
 
     def _next_version(self) -> int:
         self._version = max(int(self._clock() * 1e9), self._version + 1)
