@@ -864,6 +864,7 @@ TABLE = Table(
                 "evaluation": "evaluator",
                 "chain": "chain",
                 "CHAIN": "chain",
+                "GUARDRAIL": "guardrail",
                 "tool": "tool",
                 "prompt": "prompt",
             },
