@@ -45,7 +45,8 @@ class DemoOptions:
 
 
 def show(settings: Settings, options: DemoOptions) -> None:
-    """Run until Ctrl-C, or until the tables are printed."""
+    """Run until Ctrl-C or SIGTERM, or until the tables are printed; what was started ends with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _directory(options) as directory, _maslens(settings, directory) as owner:
         print(f"maslens is up: {owner.url}\n")
         with _help_desk(owner, options) as desk:
