@@ -68,12 +68,13 @@ def measure(insert: int, spans: int, variant: str = "as it is") -> Rate:
 
 
 def measure_here(insert: int, spans: int, variant: str) -> Rate:
-    from maslens.storage import open_store
+    from maslens.storage import StoreConfig, open_store
 
     per_insert = max(1, insert // SPANS_PER_REQUEST)
     bodies = list(requests(max(1, spans // SPANS_PER_REQUEST)))
     with tempfile.TemporaryDirectory() as folder:
-        store = open_store(f"chdb://{folder}/data")
+        room = StoreConfig(max_memory=2 << 30, max_query_memory=1 << 30) if variant == "wide parts" else None
+        store = open_store(f"chdb://{folder}/data", settings=room)
         store.migrate()
         for statement in VARIANTS[variant]:
             store.command(statement)

@@ -815,3 +815,26 @@ AS SELECT
     arguments_hash
 FROM fact_tool_calls
 FINAL;
+
+CREATE VIEW undecoded_values
+(
+    `signal` String,
+    `Timestamp` DateTime64(9),
+    `TraceId` String,
+    `SpanId` String
+)
+AS SELECT
+    'traces' AS signal,
+    Timestamp,
+    TraceId,
+    SpanId
+FROM otel_traces
+WHERE arrayExists(value -> startsWith(value, '{"otlp.'), mapValues(SpanAttributes))
+UNION ALL
+SELECT
+    'logs' AS signal,
+    Timestamp,
+    TraceId,
+    SpanId
+FROM otel_logs
+WHERE startsWith(Body, '{"otlp.') OR arrayExists(value -> startsWith(value, '{"otlp.'), mapValues(LogAttributes));

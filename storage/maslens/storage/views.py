@@ -35,7 +35,7 @@ def _text(value: str) -> str:
     """An AnyValue as the Collector's `AsString` writes it.
 
     Arrays and key-value lists are JSON text by the time they come here; should one arrive raw, its bytes are kept,
-    marked as what they are (`undecoded_values` in queries.py counts them).
+    marked as what they are (the view `undecoded_values` finds them).
     """
     return f"""coalesce({value}.int_value, {value}.bool_value, {_double(f"{value}.double_value")},
         concat('{{"otlp.array_value":"', base64Encode({value}.array_value), '"}}'),
