@@ -1,4 +1,4 @@
-"""`python -m tests.validate DATASETS=<folder> [ONLY=<data set>,…] [ROWS=build/validity.json] [PAGE=docs/validity.md]`
+"""`python -m tests.validate DATASETS=<folder> CAPTURES=<folder> [ONLY=<data set>,…] [ROWS=<json>] [PAGE=<page>]`
 
 Holds every number against the labelled data in the folder and prints how it did. A data set that is not there is named.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from tests.validate import llmdrift, nab, nezha, tcpd
+from tests.validate import handoffs, llmdrift, nab, nezha, suspects, tcpd
 from tests.validate.report import lines, merge, page
 from tests.validate.rows import Row, Validation
 
@@ -20,34 +20,45 @@ VALIDATIONS: tuple[Validation, ...] = (
     *llmdrift.VALIDATIONS,
     *tcpd.VALIDATIONS,
     *nab.VALIDATIONS,
+    *suspects.VALIDATIONS,
 )
 
 
 def main(arguments: Sequence[str]) -> int:
-    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    datasets = Path(given.get("DATASETS") or ROOT.parent / "shared" / "datasets")
+    given = {
+        key: value for key, value in (argument.split("=", 1) for argument in arguments if "=" in argument) if value
+    }
+    datasets = Path(given.get("DATASETS", ROOT.parent / "shared" / "datasets"))
     if not datasets.is_dir():
         print(f"no data sets at {datasets}: give DATASETS=<folder>", file=sys.stderr)
         return 2
+    only = set(filter(None, given.get("ONLY", "").split(",")))
     rows: list[Row] = []
     for validation in VALIDATIONS:
-        if given.get("ONLY") and validation.data not in given["ONLY"].split(","):
+        folder = datasets / validation.data
+        if only and validation.data not in only:
             continue
-        if not (datasets / validation.data).is_dir():
-            print(f"{validation.number.name}: skipped, {datasets / validation.data} is not there")
+        if not folder.is_dir():
+            print(f"{validation.number.name}: skipped, {folder} is not there")
             continue
-        begun = time.monotonic()
-        done = list(validation.run(datasets / validation.data))
-        print(
-            f"\n{validation.number.name} on {validation.data}, {time.monotonic() - begun:.1f} s\n{lines(done)}",
-            flush=True,
-        )
-        rows += done
-    merged = merge(Path(given.get("ROWS") or ROOT / "build" / "validity.json"), rows)
-    Path(given.get("PAGE") or ROOT / "docs" / "validity.md").write_text(page(merged, [v.number for v in VALIDATIONS]))
-    failing = [row for row in rows if row.holds is False]
-    print(f"\n{sum(row.holds is True for row in rows)} bars cleared, {len(failing)} missed")
+        rows += _done(validation.number.name, validation.data, lambda run=validation.run, at=folder: run(at))
+    captures = Path(given.get("CAPTURES", ROOT.parent / "shared" / "captures"))
+    if captures.is_dir() and (not only or "captures" in only):
+        rows += _done(handoffs.NUMBER.name, "captures", lambda: handoffs.rows(handoffs.validate(captures), "captures"))
+    merged = merge(Path(given.get("ROWS", ROOT / "build" / "validity.json")), rows)
+    numbers = [*(validation.number for validation in VALIDATIONS), handoffs.NUMBER]
+    Path(given.get("PAGE", ROOT / "docs" / "validity.md")).write_text(page(merged, numbers))
+    missed = sum(row.holds is False for row in rows)
+    print(f"\n{sum(row.holds is True for row in rows)} bars cleared, {missed} missed")
     return 0
 
 
-sys.exit(main(sys.argv[1:]))
+def _done(number: str, data: str, run: Callable[[], Iterable[Row]]) -> list[Row]:
+    begun = time.monotonic()
+    rows = list(run())
+    print(f"\n{number} on {data}, {time.monotonic() - begun:.1f} s\n{lines(rows)}", flush=True)
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

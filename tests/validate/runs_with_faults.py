@@ -43,13 +43,15 @@ def who_and_when(folder: Path) -> list[Failed]:
 def _messages(trace: dict[str, Any]) -> Iterator[Step]:
     history = trace["history"]
     for at, message in enumerate(history):
-        if message["name"] == _TERMINAL:
+        if message.get("name") == _TERMINAL:
             continue
-        answer = history[at + 1]["content"] if at + 1 < len(history) and history[at + 1]["name"] == _TERMINAL else ""
+        answer = (
+            history[at + 1]["content"] if at + 1 < len(history) and history[at + 1].get("name") == _TERMINAL else ""
+        )
         code = _EXIT.search(answer)
         printed = answer.split("Code output:")[-1].strip()
         yield _step(
-            session_id=trace["trace_id"], step=at, agent=message["name"], goal=trace["question"],
+            session_id=trace["trace_id"], step=at, agent=message.get("name") or message["role"], goal=trace["question"],
             text=message["content"],
             handed=message["content"] if at == 0 else "",
             acts=code is not None or "```python" in message["content"] or "```sh" in message["content"],

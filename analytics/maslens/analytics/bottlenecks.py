@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import polars as pl
-from maslens.analytics.critical_path import critical_path, savings
+
+from .critical_path import critical_path, savings
 
 _KEY = ["session_id", "agent"]
 _RUN = ["session_id", "run_id"]

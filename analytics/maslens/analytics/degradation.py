@@ -14,8 +14,10 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
-from maslens.analytics.changepoints import onset
-from maslens.analytics.sequential import (
+from scipy import stats
+
+from .changepoints import onset
+from .sequential import (
     Floats,
     Worse,
     drift_evidence,
@@ -24,7 +26,6 @@ from maslens.analytics.sequential import (
     rate_evidence,
     value_evidence,
 )
-from scipy import stats
 
 ALPHA = 0.05
 LEAST_REFERENCE = 20  # observations; with fewer nothing is said

@@ -1,0 +1,175 @@
+"""Failed sessions: which step probably decided it, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from maslens.analytics.content import carried, numbers, plain, words
+from maslens.analytics.facts import compute
+from maslens.analytics.steps import STEPS, steps
+from maslens.analytics.suspect_signs import SIGNS, signs
+from maslens.analytics.suspects import WEIGHTS, suspects
+
+from tests.analytics.made_spans import Trace, frame
+
+GOAL = "Which available kettle costs less than 40 dollars?"
+
+
+def step(number: int, agent: str = "a", session: str = "s", **told: Any) -> dict[str, Any]:
+    blank = dict.fromkeys(STEPS) | {"goal": GOAL, "text": "", "handed": "", "result": "", "error": ""}
+    return (
+        blank
+        | {"session_id": session, "step": number, "agent": agent, "kind": "agent", "acts": False, "failed": False}
+        | told
+    )
+
+
+def table(*rows: dict[str, Any]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=dict(STEPS), orient="row")
+
+
+def present(*rows: dict[str, Any]) -> list[set[str]]:
+    return [{name for name, value in found.items() if value} for found in signs(list(rows))]
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        pytest.param(
+            {"text": "The sky is blue today in Rome", "handed": "The sky is blue"}, "goal_lost", id="another task"
+        ),
+        pytest.param({"text": "Let us assume the price is fine"}, "assumes", id="assumption"),
+        pytest.param({"text": "It costs 1234 dollars"}, "claims", id="a figure from nowhere"),
+        pytest.param({"text": "```python\nprint(1)\n```", "acts": True}, "codes", id="code"),
+        pytest.param({"acts": True, "failed": True, "error": "KeyError: 'x'"}, "failed", id="a failed call"),
+        pytest.param({"text": "TERMINATE"}, "silent", id="nothing said"),
+        pytest.param({"kind": "tool", "failed": True, "error": "timed out after 30000ms"}, "tool_broke", id="time-out"),
+        pytest.param({"kind": "check", "text": "approved"}, "judges", id="judge"),
+        pytest.param({"handoff_loss": 0.6}, "constraint_lost", id="measured loss"),
+    ],
+)
+def test_signs(told: dict[str, Any], expected: str) -> None:
+    rows = [step(0, text=GOAL, handed=GOAL), step(1, "b", text="kettle, available"), step(2, "c", **told), step(3, "d")]
+    assert expected in present(*rows)[2]
+
+
+def test_a_tool_that_broke_is_not_its_callers_fault() -> None:
+    rows = [
+        step(0, acts=True, failed=True, error="503 Service Unavailable"),
+        step(1, "t", kind="tool", failed=True, error="503"),
+    ]
+    assert "failed" not in present(*rows)[0]
+    assert "tool_broke" in present(*rows)[1]
+
+
+def test_figures_that_were_seen_before_are_no_claim() -> None:
+    rows = [step(0, acts=True, result='{"price": 39.50}'), step(1, "b", text="It costs 39.5")]
+    assert "claims" not in present(*rows)[1]
+
+
+def test_a_part_of_the_goal_that_others_pass_on_is_missed() -> None:
+    kept = [
+        step(0, session=f"s{i}", handed='{"available_only": true, "price_max": 40, "type": "kettle"}') for i in range(6)
+    ]
+    lost = step(0, session="t", handed='{"available_only": false, "price_max": 40, "type": "kettle"}')
+    found = present(*kept, lost)
+    assert "constraint_lost" in found[-1]
+    assert not any("constraint_lost" in one for one in found[:-1])
+
+
+def test_the_ranking_by_hand() -> None:
+    found = suspects(table(step(0, "a", text="kettle"), step(1, "b", text="suppose it is fine"), step(2, "c")))
+    # a: first, b: assumes, c: answers and last
+    weight = [WEIGHTS["first"], WEIGHTS["assumes"], WEIGHTS["answers"] + WEIGHTS["last"]]
+    shares = pl.Series(weight).exp() / pl.Series(weight).exp().sum()
+    assert found.select("agent", "rank").rows() == [("b", 1), ("a", 2), ("c", 3)]
+    assert found["confidence"].to_list() == pytest.approx([shares[1], shares[0], shares[2]])
+    assert found["evidence"][0].to_list() == [SIGNS["assumes"].says]
+
+
+def test_every_sign_has_a_weight_and_every_weight_a_sign() -> None:
+    assert set(WEIGHTS) == set(SIGNS)
+
+
+def desk(*, broken: str = "") -> pl.DataFrame:
+    """triage hands over to billing, which asks a tool and answers."""
+    trace = Trace("t", SessionId="s")
+    triage = trace.agent("triage", 0, 100, InputContent='[{"role": "user", "content": "refund 40 for order 77"}]')
+    trace.call(
+        5,
+        20,
+        triage,
+        InputContent='[{"role": "user", "content": "refund 40 for order 77"}]',
+        OutputContent="to billing",
+    )
+    trace.tool(
+        "transfer_to_billing", 25, 30, triage, Kind="handoff", ToolArguments='{"order": 77}', TransferTarget="billing"
+    )
+    billing = trace.agent("billing", 110, 200, InputContent="order 77")
+    trace.call(115, 130, billing, OutputContent="let me look")
+    failing = {"StatusCode": "Error", "ErrorType": "ToolError", "ErrorMessage": broken} if broken else {}
+    trace.tool("lookup", 135, 140, billing, ToolArguments='{"order": 77}', ToolResult="{}", **failing)
+    trace.call(145, 160, billing, OutputContent="refunded")
+    return frame(trace)
+
+
+def steps_of(spans: pl.DataFrame) -> pl.DataFrame:
+    facts = compute(spans)
+    return steps(spans, facts.agent_runs, facts.llm_calls, facts.tool_calls, facts.handoffs)
+
+
+def test_steps_of_the_products_own_spans() -> None:
+    found = steps_of(desk(broken="KeyError: 'amount'"))
+    calls = found.filter(pl.col("agent") != "transfer_to_billing")
+    assert calls.select("agent", "kind", "acts", "failed").rows() == [
+        ("triage", "agent", False, False), ("billing", "agent", True, True), ("lookup", "tool", False, True),
+        ("billing", "agent", False, False),
+    ]  # fmt: skip
+    assert set(found["goal"]) == {"refund 40 for order 77"}
+    assert found.filter(pl.col("agent") == "triage")["handed"].to_list() == ['{"order": 77}']
+
+
+def test_a_bad_call_points_at_the_caller_and_an_outage_at_the_tool() -> None:
+    by_caller = suspects(steps_of(desk(broken="KeyError: 'amount'")))
+    by_tool = suspects(steps_of(desk(broken="upstream timed out")))
+    assert by_caller["agent"][0] == "billing"
+    assert by_tool["agent"][0] == "lookup"
+
+
+def test_without_contents_failures_still_count() -> None:
+    bare = desk(broken="KeyError").with_columns(
+        pl.lit("").alias(name) for name in ("InputContent", "OutputContent", "ToolArguments", "ToolResult")
+    )
+    assert suspects(steps_of(bare))["agent"][0] == "billing"
+
+
+def test_contents() -> None:
+    assert plain('{"a": {"open": true, "closed": false, "price": 4.50}, "b": "[\\"x\\"]"}') == "open\nprice 4.5\nb x"
+    assert words("The Prices of 1,200.50 kettles") == ["price", "1200.5", "kettle"]
+    assert numbers("2 of 1,200.0 and v3.1") == {"2", "1200"}
+    assert carried(["a", "b", "b"], ["b"]) == 0.5
+    assert carried([], []) == 1.0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from(["", "assume 99", "```py\nx```", "TERMINATE"]), st.booleans()),
+        min_size=1, max_size=8,
+    ),
+    st.integers(0, 2**31),
+)  # fmt: skip
+def test_order_and_duplicates_change_nothing_and_confidences_add_up(
+    rows: list[tuple[str, str, bool]], seed: int
+) -> None:
+    told = table(
+        *(step(at, agent, text=text, acts=failed, failed=failed) for at, (agent, text, failed) in enumerate(rows))
+    )
+    found = suspects(told)
+    assert found["confidence"].sum() == pytest.approx(1.0)
+    again = pl.concat([told, told.head(2)]).sample(fraction=1, shuffle=True, seed=seed)
+    assert suspects(again).equals(found)
