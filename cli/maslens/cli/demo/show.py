@@ -205,8 +205,8 @@ where to look
 
 
 def _serve(desk: subprocess.Popen[bytes]) -> None:
-    print("\nthe desk goes on with a case every second or so; Ctrl-C ends the demo", flush=True)
-    with suppress(KeyboardInterrupt):
+    with suppress(KeyboardInterrupt):  # from the line on that speaks of it
+        print("\nthe desk goes on with a case every second or so; Ctrl-C ends the demo", flush=True)
         while desk.poll() is None:
             time.sleep(0.5)
     print()
