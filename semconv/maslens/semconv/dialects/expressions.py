@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from maslens.semconv.dialects.clickhouse import every, first_of, string, strings
@@ -26,13 +27,18 @@ class Expressions:
         arms: list[tuple[list[str], str]] = []
         for run in runs(sources):
             if isinstance(run, Source):
-                arms.append((self.when(run.when), self.named(run) if named else self.value(run)))
+                value = self.named(run) if named else self.value(run)
+                arms.append((self.condition(run.when) if named else self.when(run.when), value))
             else:
                 arms += [([], slot) for slot in dict.fromkeys(map(self.slot, run))]
         return first_of(arms)
 
     def named(self, source: Source) -> str:
-        return self.value_names.get(source) or self.value(source)
+        return self.value_names.get(bare(source)) or self.value(source)
+
+    def condition(self, when: When | None) -> list[str]:
+        """The condition by the name it has in layer `values`."""
+        return [] if when is None else [self.condition_names[when]]
 
     def value(self, source: Source) -> str:
         value = self._whole(source)
@@ -54,7 +60,7 @@ class Expressions:
             case "events":
                 return self._event_list(source.events)
             case "name":
-                return "SpanName"
+                return "SpanName" if source.match else "span_name"
             case "status":
                 return "StatusMessage"
             case "resource":
@@ -113,7 +119,7 @@ class Expressions:
         return conditions
 
     def _kind_set(self, kinds: Iterable[str]) -> str:
-        return f"{sum(1 << self.kinds[kind] for kind in kinds)}::UInt32"
+        return f"toUInt32({sum(1 << self.kinds[kind] for kind in kinds)})"
 
     def clause(self, clause: Clause) -> str:
         match clause.test:
@@ -173,16 +179,31 @@ class Expressions:
             *(s for hint, sources in self.table.hints.items() if hint not in self.asked_hints for s in sources),
             *self.table.input_excludes_cache,
         ]
-        costly = dict.fromkeys(s for s in wanted if s.match or s.origin not in ("attribute", "status", "hint"))
+        cheap = ("attribute", "status", "hint", "name")
+        costly = dict.fromkeys(bare(source) for source in wanted if source.match or source.origin not in cheap)
         return {source: f"v{n}" for n, source in enumerate(costly)}
+
+    @cached_property
+    def condition_names(self) -> Mapping[When, str]:
+        conditions = dict.fromkeys(source.when for source in all_sources(self.table) if source.when)
+        return {when: f"c{n}" for n, when in enumerate(conditions)}
 
 
 def needs_kind(when: When | None) -> bool:
     return when is not None and bool(when.kinds or when.kinds_not)
 
 
+def bare(source: Source) -> Source:
+    """The source without its condition, unless that keeps JSON from being read where it is not wanted."""
+    return source if source.origin == "json" else replace(source, when=None)
+
+
 def hint_column(name: str) -> str:
     return "h_" + "".join(letter if letter.isalnum() else "_" for letter in name)
+
+
+def text_column(field: str) -> str:
+    return "t_" + field.replace(".", "_")
 
 
 def is_member(source: Source) -> bool:

@@ -15,7 +15,7 @@ from maslens.semconv.dialects.clickhouse import (
     strings,
     worded,
 )
-from maslens.semconv.dialects.expressions import Expressions, hint_column, needs_kind
+from maslens.semconv.dialects.expressions import Expressions, hint_column, needs_kind, text_column
 from maslens.semconv.dialects.model import KindValues, Source
 from maslens.semconv.dialects.slots import EARLY_TESTS, is_plain, late_detections
 
@@ -25,7 +25,15 @@ _NO_KIND = 255
 class Layers(Expressions):
     @cached_property
     def layers(self) -> list[list[str]]:
-        return [self._found(), self._slots(), self._told(), self._kinds(), self._values()]
+        return [
+            self._found(),
+            self._places(),
+            self._slots(),
+            self._told(),
+            self._kinds(),
+            self._values(),
+            self._texts(),
+        ]
 
     # -- layer `found` -------------------------------------------------------------------------------------------------
 
@@ -35,6 +43,7 @@ class Layers(Expressions):
         return [
             "Timestamp, Duration, TraceId, SpanId, ParentSpanId, ServiceName, SpanName, SpanKind",
             "StatusCode, StatusMessage",
+            "CAST(SpanName, 'String') AS span_name",
             "ResourceAttributes AS resource",
             "toLowCardinality(ScopeName) AS scope",
             "Events.Name AS event_names",
@@ -84,17 +93,24 @@ class Layers(Expressions):
         terms.append(f"arrayReduce('groupBitOr', arrayMap(k -> {by_key}, keys))")
         return some(terms)
 
+    # -- layer `places` ------------------------------------------------------------------------------------------------
+
+    def _places(self) -> list[str]:
+        told = "arrayFilter(c -> c != 0, hint_codes)"
+        return [
+            "arrayMap(x -> toUInt16(bitShiftRight(x, 22)), found) AS slots",
+            "arrayMap(x -> toUInt16(x), found) AS places",
+            f"arraySort({told}) AS hint_found",
+            f"arraySort((v, c) -> c, arrayFilter((v, c) -> c != 0, vals, hint_codes), {told}) AS hint_values",
+        ]
+
     # -- layer `slots` -------------------------------------------------------------------------------------------------
 
     def _slots(self) -> list[str]:
         names = list(self.table.hints)
         return [
-            "arrayMap(x -> toUInt16(bitShiftRight(x, 22)), found) AS slots",
-            "arrayMap(x -> toUInt16(x), found) AS places",
             *(f"vals[places[indexOf(slots, {n})]] AS s{n}" for n in sorted({slot for slot, _ in self.slots.values()})),
-            "arrayFilter(c -> c != 0, hint_codes) AS hint_found",
-            "arraySort((v, c) -> c, arrayFilter((v, c) -> c != 0, vals, hint_codes), hint_found) AS hint_values",
-            f"arrayMap(c -> {strings(names)}[bitShiftRight(c, 4)], arraySort(hint_found)) AS hint_names",
+            f"arrayMap(c -> {strings(names)}[bitShiftRight(c, 4)], hint_found) AS hint_names",
         ]
 
     def _hint_codes(self) -> str:
@@ -188,4 +204,11 @@ class Layers(Expressions):
 
     def _values(self) -> list[str]:
         named = [f"{self.value(source)} AS {name}" for source, name in self.value_names.items()]
-        return [*self._documents(kinds_known=True), *named]
+        conditions = [f"{every(self.when(when))} AS {name}" for when, name in self.condition_names.items()]
+        return [*self._documents(kinds_known=True), *named, *conditions]
+
+    # -- layer `texts` -------------------------------------------------------------------------------------------------
+
+    def _texts(self) -> list[str]:
+        fields = (field for field in self.table.fields if field != "provider")
+        return [f"{self.first(self.table.fields[field], named=True)} AS {text_column(field)}" for field in fields]

@@ -9,10 +9,12 @@ The SELECT is nested. Each layer gives short names to what the next ones use oft
 the same text again and again on every insert:
 
     found    the span's known keys as sorted numbers; bits of the dialects that keys, scope and events tell
-    slots    one column a slot; the hints
+    places   those numbers taken apart; the hints' values
+    slots    one column a slot; the hints' names
     told     all bits; JSON documents; what each kind attribute, provider and framework name means
     kinds    the canonical kind and the framework
-    values   every source that is not a plain attribute
+    values   every source that is not a plain attribute; every condition
+    texts    one text a field
     outside  the columns of `agent_spans`
 
 Conditions are joined with `bitAnd` and `bitOr`: a few hundred `AND` and `OR` take the query analyser a second, on every
@@ -26,6 +28,7 @@ from __future__ import annotations
 from maslens.semconv.dialects.clickhouse import every, first_of, re2, some, string, strings, unsigned, worded
 from maslens.semconv.dialects.columns import AGENT_SPAN_COLUMNS, Column
 from maslens.semconv.dialects.dialect_table import TABLE
+from maslens.semconv.dialects.expressions import text_column
 from maslens.semconv.dialects.layers import Layers
 from maslens.semconv.dialects.slots import DROPPED_ATTRIBUTES, is_plain
 
@@ -94,7 +97,7 @@ class _Columns(Layers):
                 return text
 
     def _text(self, field: str) -> str:
-        return self.first(self.table.fields[field], named=True)
+        return text_column(field)
 
     def _dialect(self) -> str:
         names = strings(dialect.id for dialect in self.table.dialects)
@@ -116,7 +119,7 @@ class _Columns(Layers):
         return f"toLowCardinality({strings(self.table.kinds)}[if({moved}, {self.kinds['handoff']}, kind) + 1])"
 
     def _provider(self) -> str:
-        told = [(self.when(s.when), f"p{n}") for n, s in enumerate(self.table.fields["provider"])]
+        told = [(self.condition(s.when), f"p{n}") for n, s in enumerate(self.table.fields["provider"])]
         return f"toLowCardinality({first_of(told)})"
 
     def _input_tokens(self) -> str:
