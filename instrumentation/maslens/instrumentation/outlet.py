@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from maslens.instrumentation.config import ExportConfig, Signal, address_of
+from maslens.instrumentation.guard import swallowed
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
@@ -41,8 +42,11 @@ class Outlet:
 
     def export(self, batch: Sequence[Any]) -> Any:
         silent = _ours.set(True)
+        result = None
         try:
             result = self._exporter.export(batch)
+        except Exception as mistake:  # older exporters let a refused connection through, with a traceback for the app
+            swallowed("export", mistake)
         finally:
             _ours.reset(silent)
         self._say(delivered=getattr(result, "name", "") == "SUCCESS", count=len(batch))
