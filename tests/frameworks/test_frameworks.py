@@ -120,6 +120,11 @@ def test_the_agent_stands_on_its_model_calls_and_tools(run: Ran) -> None:
     assert set(agents) <= {call.agent for call in run.model.served}
 
 
+def test_tools_name_the_function_behind_them_where_the_framework_knows_it(run: Ran) -> None:
+    told = {str(span.attributes["code.function.name"]) for span in run.spans if "code.function.name" in span.attributes}
+    assert {name.rpartition(".")[2] for name in told} >= set(getattr(run.script, "FUNCTIONS", ()))
+
+
 def test_what_was_handed_over_is_told_on_both_sides(run: Ran) -> None:
     passed = run.facts.handoffs.filter(
         (pl.col("context_hash_sent") != "") & (pl.col("context_hash_received") != "")

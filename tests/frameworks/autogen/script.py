@@ -11,3 +11,4 @@ SAYS = ["1: On its way. DONE", "2: A quick red fox.", "3: RuntimeError"]
 ERRORS = [("tech", False)]
 SESSIONS = None
 CONTEXTS = [("triage", "billing")]
+FUNCTIONS = ["lookup_order"]

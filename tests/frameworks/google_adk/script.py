@@ -16,3 +16,4 @@ SAYS = ["1: It is on its way.", "2: True", "3: BadRequestError"]
 ERRORS = [("tech", False)]
 SESSIONS = {"conv-1": "success", "conv-2": "success", "conv-3": "failure"}
 CONTEXTS = []
+FUNCTIONS = ["lookup_order", "transfer_to_agent"]

@@ -21,3 +21,4 @@ SAYS = ["1: It is on its way.", "2: Here it is.", "3: 4", "4: RuntimeError", "5:
 ERRORS = [("tech", False), ("tech", False)]
 SESSIONS = {"conv-1": "success", "conv-2": "success", "conv-3": "success", "conv-4": "failure", "conv-5": "failure"}
 CONTEXTS = [("triage", "billing"), ("supervisor", "researcher"), ("supervisor", "writer")]
+FUNCTIONS = ["lookup_order", "reboot"]

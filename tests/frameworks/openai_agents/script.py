@@ -21,3 +21,4 @@ SAYS = ["1: Elle est en route.", "2: As I said.", "3: UserError", "4: BadRequest
 ERRORS = [("tech", False), ("triage", False)]
 SESSIONS = {"conv-1": "success", "conv-2": "success", "conv-3": "failure", "conv-4": "failure"}
 CONTEXTS = [("triage", "billing"), ("triage", "billing"), ("triage", "tech")]
+FUNCTIONS = ["lookup_order", "reboot"]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from maslens.instrumentation.guard import quiet
+from maslens.instrumentation.operation import code_name
 from maslens.instrumentation.stamp import watch
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
 from maslens.instrumentation.zero_code.passing import Runs
@@ -62,9 +63,19 @@ def before(instrumentor: Instrumentor | None) -> None:
         wrapped(*args, **kwargs)
         observer.learn(agent)
 
+    def run(wrapped: Any, tool: Any, args: Any, kwargs: Any) -> Any:
+        _tell_function(tool)
+        return wrapped(*args, **kwargs)
+
+    wrap_function_wrapper("autogen_core.tools._function_tool", "FunctionTool.run", run)
     watch("openinference.instrumentation.autogen_agentchat", observer.started)
     register_post_import_hook(listen, "autogen_ext.models.openai._openai_client")
     wrap_function_wrapper("autogen_agentchat.agents._assistant_agent", "AssistantAgent.__init__", learn)
+
+
+@quiet
+def _tell_function(tool: Any) -> None:
+    get_current_span().set_attribute(names.CODE_FUNCTION_NAME, code_name(tool._func))
 
 
 def _messages(messages: Any) -> Iterable[dict[str, Any]]:

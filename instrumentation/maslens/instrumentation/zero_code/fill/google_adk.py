@@ -1,12 +1,14 @@
-"""Google ADK writes good spans; where it transfers to stands on them only if message contents do."""
+"""Google ADK writes good spans; where it transfers to stands on them only if contents do, and no function's name."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from maslens.instrumentation.guard import quiet
+from maslens.instrumentation.operation import code_name
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
 from maslens.instrumentation.zero_code.telling import tell_transfer
+from maslens.semconv import attributes as names
 from opentelemetry.trace import get_current_span
 from wrapt import wrap_function_wrapper
 
@@ -16,13 +18,13 @@ def fill(_instrumentor: Instrumentor | None) -> None:
 
 
 def _run(wrapped: Any, tool: Any, args: Any, kwargs: Any) -> Any:
-    if getattr(tool, "name", "") == "transfer_to_agent":
-        _tell(kwargs.get("args") or {}, kwargs.get("tool_context"))
+    _tell(tool, kwargs.get("args") or {}, kwargs.get("tool_context"))
     return wrapped(*args, **kwargs)
 
 
 @quiet
-def _tell(arguments: dict[str, Any], context: Any) -> None:
+def _tell(tool: Any, arguments: dict[str, Any], context: Any) -> None:
+    get_current_span().set_attribute(names.CODE_FUNCTION_NAME, code_name(tool.func))
     source, target = getattr(context, "agent_name", None), arguments.get("agent_name")
-    if source and target:
+    if tool.name == "transfer_to_agent" and source and target:
         tell_transfer(get_current_span(), str(source), str(target))
