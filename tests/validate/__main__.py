@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from tests.validate import handoffs, llmdrift, nab, nezha, suspects, tcpd
+from tests.validate import handoff_parts, handoffbench, handoffs, llmdrift, nab, nezha, suspects, tcpd
 from tests.validate.report import lines, merge, page
 from tests.validate.rows import Row, Validation
 
@@ -21,6 +21,8 @@ VALIDATIONS: tuple[Validation, ...] = (
     *tcpd.VALIDATIONS,
     *nab.VALIDATIONS,
     *suspects.VALIDATIONS,
+    *handoffbench.VALIDATIONS,
+    *handoff_parts.VALIDATIONS,
 )
 
 
