@@ -43,6 +43,13 @@ class SeenLog:
     body: Any
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        pass  # an exporter that gives up on a slow answer resets the connection: nothing to print
+
+
 @dataclass(slots=True)
 class Sink:
     spans: list[SeenSpan] = field(default_factory=list)
@@ -98,8 +105,7 @@ class Sink:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self.server.daemon_threads = True
+        self.server = _Server(("127.0.0.1", port), Handler)
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
