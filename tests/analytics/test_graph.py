@@ -20,6 +20,7 @@ HANDOFFS = {
     "outcome": pl.String,
     "at": TIME,
     "target_run_id": pl.String,
+    "connection_type": pl.String,
 }
 RUNS = {
     **dict.fromkeys(("session_id", "run_id", "parent_run_id", "agent"), pl.String),
@@ -36,7 +37,8 @@ def at(seconds: float) -> datetime:
 
 def handoffs(*rows: dict[str, Any]) -> pl.DataFrame:
     blank = {"session_id": "s", "mode": "pass_control", "evidence": "explicit", "confidence": 1.0, "outcome": ""}
-    return pl.DataFrame([{**blank, "at": NOON, "target_run_id": "", **row} for row in rows], schema=HANDOFFS)
+    blank |= {"at": NOON, "target_run_id": "", "connection_type": ""}
+    return pl.DataFrame([{**blank, **row} for row in rows], schema=HANDOFFS)
 
 
 def runs(*rows: dict[str, Any]) -> pl.DataFrame:
@@ -137,6 +139,15 @@ def test_an_agent_called_human_is_an_agent() -> None:
     assert graph.metrics["agents"] == 2
 
 
+def test_a_person_is_a_virtual_node_whatever_their_name() -> None:
+    graph = coordination_graph(
+        handoffs({"source": "a", "target": "Lee", "connection_type": "virtual_node"}),
+        runs({"run_id": "a", "agent": "a"}),
+    )
+    assert graph.edges.filter(pl.col("server") == "Lee")["connection_type"].to_list() == ["virtual_node"]
+    assert dict(graph.nodes.select("agent", "kind").iter_rows())["Lee"] == "virtual_node"
+
+
 def test_an_agent_that_hands_over_to_itself_goes_in_a_circle() -> None:
     graph = coordination_graph(
         handoffs({"source": "a", "target": "a", "target_run_id": "2"}),
@@ -205,6 +216,7 @@ def test_a_hundred_agents_and_a_hundred_thousand_edges() -> None:
         outcome=pl.lit(""),
         at=pl.lit(NOON).cast(TIME),
         target_run_id="r" + nth.cast(pl.String),
+        connection_type=pl.lit(""),
     )
     ran = many.select(
         "session_id",

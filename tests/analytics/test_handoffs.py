@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import polars as pl
@@ -186,12 +187,50 @@ def test_a_delegate_beside_its_tool_call_is_found_by_name_and_time() -> None:
     assert found(trace) == [("leader", "scout", CALLED, "tool_name")]
 
 
-def test_people_are_no_agents_in_the_list_of_handoffs() -> None:
+def people(*traces: Trace) -> list[tuple[Any, ...]]:
+    return edges(compute(frame(*traces)).handoffs, "mode", "connection_type", "target_run_id")
+
+
+def test_people_are_virtual_nodes_in_the_list_of_handoffs() -> None:
     trace, (triage,) = in_turn("triage")
     trace.span("transfer_to_user", "handoff", 90, 91, triage, ToolName="transfer_to_user")
     trace.span("transfer_to_lee", "handoff", 95, 96, triage, TransferTarget="lee", TransferMode=PASSED,
                hints={"mas.handoff.target.type": "human"})  # fmt: skip
-    assert found(trace) == []
+    assert people(trace) == [
+        ("triage", "user", PASSED, "virtual_node", ""),
+        ("triage", "lee", PASSED, "virtual_node", ""),
+    ]
+
+
+def test_a_transfer_to_a_person_that_failed_or_was_only_answered_is_none() -> None:
+    trace, (triage,) = in_turn("triage")
+    trace.span("transfer_to_user", "handoff", 90, 91, triage, ToolName="transfer_to_user", StatusCode="Error")
+    trace.call(92, 93, triage, OutputContent='[{"type": "tool_call", "name": "transfer_to_human"}]')
+    assert people(trace) == []
+
+
+def test_an_agent_called_as_people_are_is_an_agent_where_it_ran() -> None:
+    trace, (triage, _) = in_turn("triage", "user_proxy")
+    trace.span("transfer", "handoff", 90, 91, triage, ToolName="transfer_to_user_proxy")
+    assert [row[:4] for row in people(trace)] == [("triage", "user_proxy", PASSED, "")]
+
+
+def test_a_person_told_by_tool_and_message_was_asked_once_and_twice_if_told_so_twice() -> None:
+    trace = Trace(Dialect="autogen", Framework="autogen")
+    triage = trace.agent("triage", 0, 100)
+    for at, number in ((10, "m1"), (50, "m2")):
+        trace.tool("transfer_to_user", at, at + 1, triage, Kind="handoff")
+        message = {"type": "HandoffMessage", "id": number, "source": "triage", "target": "user"}
+        trace.span("autogen process", "message", at + 5, at + 6, hints={"message": json.dumps(message)})
+    assert people(trace) == [("triage", "user", PASSED, "virtual_node", "")] * 2
+
+
+def test_what_a_person_hands_over_is_an_edge_from_a_virtual_node() -> None:
+    trace = Trace(Dialect="autogen", Framework="autogen")
+    message = {"type": "HandoffMessage", "id": "m", "source": "user", "target": "billing"}
+    trace.span("autogen process", "message", 0, 1, hints={"message": json.dumps(message)})
+    trace.agent("billing", 10, 20)
+    assert [row[:4] for row in people(trace)] == [("user", "billing", PASSED, "virtual_node")]
 
 
 def test_a_transfer_to_an_agent_that_never_ran_is_told_once_and_without_an_outcome() -> None:

@@ -80,6 +80,13 @@ def desk() -> Facts:
                 "mode": "pass_control",
             },
             {"source": "billing", "target": "ghost", "evidence": "sequence", "mode": "pass_control"},
+            {
+                "source": "billing",
+                "target": "lee",
+                "evidence": "explicit",
+                "mode": "pass_control",
+                "connection_type": "virtual_node",
+            },
         ),
         calls=(
             {
@@ -158,7 +165,9 @@ def test_contributions(desk: Facts) -> None:
         ("maslens_agent_unpriced_calls", (UNATTRIBUTED, "house", "unknown model")): 1,
         ("maslens_handoffs", ("triage", "billing", "pass_control", "explicit", "")): 1,
         ("maslens_handoffs", ("billing", "ghost", "pass_control", "sequence", "")): 1,
+        ("maslens_handoffs", ("billing", "lee", "pass_control", "explicit", "")): 1,
         ("maslens_service_graph_request", ("triage", "billing", "")): 1,
+        ("maslens_service_graph_request", ("billing", "lee", "virtual_node")): 1,
         ("maslens_service_graph_request_failed", ("triage", "billing", "")): 1,
         ("maslens_service_graph_request_server_seconds", ("triage", "billing", "", "60")): 1,
         ("maslens_service_graph_request_server_seconds", ("triage", "billing", "", "sum")): 40,

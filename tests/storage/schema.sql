@@ -269,6 +269,7 @@ CREATE TABLE fact_handoffs
     `context_hash_sent` String CODEC(ZSTD(1)),
     `context_hash_received` String CODEC(ZSTD(1)),
     `context_size` Nullable(UInt64) CODEC(ZSTD(1)),
+    `connection_type` LowCardinality(String) CODEC(ZSTD(1)),
     `version` UInt64 CODEC(ZSTD(1)),
     `is_deleted` UInt8 CODEC(ZSTD(1))
 )
@@ -372,7 +373,8 @@ CREATE VIEW handoffs
     `target_run_id` String,
     `context_hash_sent` String,
     `context_hash_received` String,
-    `context_size` Nullable(UInt64)
+    `context_size` Nullable(UInt64),
+    `connection_type` LowCardinality(String)
 )
 AS SELECT
     session_id,
@@ -390,7 +392,8 @@ AS SELECT
     target_run_id,
     context_hash_sent,
     context_hash_received,
-    context_size
+    context_size,
+    connection_type
 FROM fact_handoffs
 FINAL;
 

@@ -62,7 +62,7 @@ class Held:
 
 def held(capture: Capture, facts: Facts) -> Held:
     truth = capture.truth
-    found = facts.handoffs.select("source", "target", "mode", "evidence").rows()
+    found = facts.handoffs.filter(pl.col("connection_type") == "").select("source", "target", "mode", "evidence").rows()
     left = _true_edges(truth)
     right: list[tuple[Edge, str]] = []
     wrong: list[tuple[Edge, str]] = []
@@ -137,6 +137,11 @@ def rows(results: Sequence[Held], data: str) -> Iterator[Row]:
     yield from _edge_rows(results, data, "all captures", None)
     for evidence, (right, wrong) in _by_evidence(carrying).items():
         yield share(NUMBER, data, f"edges, precision of {evidence}", [True] * right + [False] * wrong)
+    found, true = 0, sum(result.right.total() + result.missed.total() for result in carrying)
+    for evidence, (right, _) in _by_evidence(carrying).items():
+        found += right
+        metric = f"edges, recall of {evidence} and what is stronger"
+        yield share(NUMBER, data, metric, [True] * found + [False] * (true - found))
 
 
 def _edge_rows(
@@ -174,11 +179,14 @@ def table(results: Sequence[Held]) -> Iterator[str]:
 
 def evidence_table(results: Sequence[Held]) -> Iterator[str]:
     """A line a kind of evidence."""
-    yield "| evidence | edges | true | precision | stated confidence |"
-    yield "|---|---|---|---|---|"
+    yield "| evidence | edges | true | precision | recall with what is stronger | stated confidence |"
+    yield "|---|---|---|---|---|---|"
+    found, known = 0, sum(result.right.total() + result.missed.total() for result in results)
     for evidence, (right, wrong) in _by_evidence(results).items():
         precision = f"{right / (right + wrong):.3f}" if right + wrong else ""
-        yield f"| {evidence} | {right + wrong} | {right} | {precision} | {CONFIDENCE[evidence]} |"
+        found += right
+        recall = f"{found / known:.3f}" if known else ""
+        yield f"| {evidence} | {right + wrong} | {right} | {precision} | {recall} | {CONFIDENCE[evidence]} |"
 
 
 def lacks_table(results: Sequence[Held]) -> Iterator[str]:

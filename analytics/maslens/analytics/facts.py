@@ -285,7 +285,7 @@ def _self_times(runs: list[Run]) -> list[int]:
 
 
 def _handoffs(seen: _Seen) -> pl.DataFrame:
-    edges = [edge for edge in seen.edges if not edge.to_people]
+    edges = seen.edges
     told = Counter[tuple[int, str, str, int]]()  # branches of one agent that end together, joined: a nanosecond apart
     for edge in edges:
         at = (edge.row, edge.source, edge.target, edge.at)
@@ -298,7 +298,7 @@ def _handoffs(seen: _Seen) -> pl.DataFrame:
     )
     return seen.at([edge.row for edge in edges]).drop("at", "duration_ns").with_columns(
         *(_texts(name, (getattr(edge, name) for edge in edges))
-          for name in ("handoff_id", "source", "target", "mode", "evidence", "outcome")),
+          for name in ("handoff_id", "source", "target", "mode", "evidence", "outcome", "connection_type")),
         _times("at", (edge.at for edge in edges)),
         _texts("source_run_id", (seen.run_id(edge.source_run) for edge in edges)),
         _texts("target_run_id", (seen.run_id(edge.target_run) for edge in edges)),

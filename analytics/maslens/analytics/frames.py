@@ -48,6 +48,7 @@ HANDOFFS: Final[Schema] = MappingProxyType({
     "session_id": _TEXT, "trace_id": _TEXT, "span_id": _TEXT, "handoff_id": _TEXT, "source": _TEXT, "target": _TEXT,
     "mode": _TEXT, "evidence": _TEXT, "confidence": _REAL, "at": TIME, "outcome": _TEXT, "source_run_id": _TEXT,
     "target_run_id": _TEXT, "context_hash_sent": _TEXT, "context_hash_received": _TEXT, "context_size": _COUNT,
+    "connection_type": _TEXT,
 })  # fmt: skip
 LLM_CALLS: Final[Schema] = MappingProxyType({
     "session_id": _TEXT, "trace_id": _TEXT, "span_id": _TEXT, "run_id": _TEXT, "agent": _TEXT, "model": _TEXT,

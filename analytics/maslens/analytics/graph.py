@@ -53,7 +53,16 @@ def edge_table(handoffs: pl.DataFrame, agent_runs: pl.DataFrame) -> pl.DataFrame
         "session_id", "run_id", pl.col("started_at").alias("_start"), "duration_ns", (pl.col("status")).alias("_status")
     ).unique(["session_id", "run_id"], keep="first")
     transfers = handoffs.select(
-        "session_id", "source", "target", "mode", "evidence", "confidence", "outcome", "at", "target_run_id"
+        "session_id",
+        "source",
+        "target",
+        "mode",
+        "evidence",
+        "confidence",
+        "outcome",
+        "at",
+        "target_run_id",
+        "connection_type",
     ).filter((pl.col("source") != "") & (pl.col("target") != ""))
     seen = pl.concat([transfers, _entries(handoffs, agent_runs, transfers)], how="vertical_relaxed")
     joined = seen.join(
@@ -63,7 +72,8 @@ def edge_table(handoffs: pl.DataFrame, agent_runs: pl.DataFrame) -> pl.DataFrame
         (pl.col("outcome").is_in(FAILED_OUTCOMES) | (pl.col("_status") == "error").fill_null(False)).alias("_failed"),
     )
     virtual = pl.any_horizontal(
-        pl.col(end).is_in(VIRTUAL) & ~pl.col(end).is_in(agents.implode()) for end in ("client", "server")
+        pl.col("_person"),
+        *(pl.col(end).is_in(VIRTUAL) & ~pl.col(end).is_in(agents.implode()) for end in ("client", "server")),
     )
     return (
         joined.group_by(pl.col("source").alias("client"), pl.col("target").alias("server"))
@@ -79,6 +89,7 @@ def edge_table(handoffs: pl.DataFrame, agent_runs: pl.DataFrame) -> pl.DataFrame
             *_seconds("duration_ns", "run"),
             *((pl.col("evidence") == kind).sum().alias(kind) for kind in EVIDENCE),
             pl.col("confidence").mean(),
+            (pl.col("connection_type") == "virtual_node").any().alias("_person"),
         )
         .with_columns(
             pl.when(virtual).then(pl.lit("virtual_node")).otherwise(pl.lit("")).alias("connection_type"),
@@ -128,6 +139,7 @@ def _entries(handoffs: pl.DataFrame, agent_runs: pl.DataFrame, like: pl.DataFram
         pl.lit("").alias("outcome"),
         pl.col("started_at").alias("at"),
         pl.col("run_id").alias("target_run_id"),
+        pl.lit("virtual_node").alias("connection_type"),
     ).select(like.columns)
 
 
@@ -143,11 +155,16 @@ def node_table(agent_runs: pl.DataFrame, edges: pl.DataFrame) -> pl.DataFrame:
         .group_by("agent")
         .agg(pl.len().alias("runs"), (pl.col("status") == "error").sum().alias("errors"), pl.col("cost_usd").sum())
     )
-    ends = pl.concat([edges.select(pl.col(end).alias("agent")) for end in ("client", "server")]).unique()
+    person = pl.col("connection_type") == "virtual_node"
+    ends = (
+        pl.concat([edges.select(pl.col(end).alias("agent"), person.alias("_person")) for end in ("client", "server")])
+        .group_by("agent")
+        .agg(pl.col("_person").any())
+    )
     return (
         ends.join(ran, on="agent", how="full", coalesce=True)
         .with_columns(
-            pl.when(pl.col("runs").is_null() & pl.col("agent").is_in(VIRTUAL))
+            pl.when(pl.col("runs").is_null() & (pl.col("agent").is_in(VIRTUAL) | pl.col("_person")))
             .then(pl.lit("virtual_node"))
             .otherwise(pl.lit("agent"))
             .alias("kind"),

@@ -13,7 +13,7 @@ sequence    an agent started when the ones before it had ended, and nothing else
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice, takewhile
@@ -53,13 +53,13 @@ class Edge:
     outcome: str = ""
     context_hash: str = ""
     context_size: int | None = None
-    to_people: bool = False
+    connection_type: str = ""  # virtual_node: one end is a person
 
 
 def handoff_edges(
     spans: Spans, calls: ModelCalls, runs: Runs, failed: Flags, session_of_trace: Mapping[str, str]
 ) -> list[Edge]:
-    """All edges in `spans`, one a transfer, in time order. Edges to people are found, but marked `to_people`."""
+    """All edges in `spans`, one a transfer, in time order."""
     runs_of: dict[str, list[Run]] = defaultdict(list)
     signs_of: dict[str, list[Sign]] = defaultdict(list)
     for run in runs:
@@ -94,6 +94,7 @@ class Found:
         self.into: dict[int, list[Edge]] = defaultdict(list)
         self.carriers: dict[int, set[Carrier]] = defaultdict(set)
         self.led_nowhere: set[tuple[int, str]] = set()  # source run and target of transfers without a run
+        self.to_people: dict[tuple[str, str], Counter[Carrier]] = defaultdict(Counter)  # by source and person
         self.by_name: dict[str, list[Run]] = defaultdict(list)
         self.by_label: dict[str, list[Run]] = defaultdict(list)
         self.by_id: dict[str, list[Run]] = defaultdict(list)
@@ -175,9 +176,8 @@ def _explain_sign(found: Found, sign: Sign) -> None:
         source = _last_before(found, sign.source, sign.start) or source
     if source is None and not sign.source:
         return
-    if sign.to_people:
-        if sign.carrier in ("span", "tool"):
-            found.keep(_edge(found, sign, source, None))
+    if sign.to_people and not found.called(sign.target):
+        _hand_to_person(found, sign, source)
         return
     target = _by_id(found, sign) or _by_name(found, sign, source)
     guessed = target is None and not sign.target
@@ -186,6 +186,17 @@ def _explain_sign(found: Found, sign: Sign) -> None:
     if target is not None and target is not source:
         _settle(found, sign, source, target, guessed)
     elif target is None and _is_worth_telling(found, sign, source):
+        found.keep(_edge(found, sign, source, None))
+
+
+def _hand_to_person(found: Found, sign: Sign, source: Run | None) -> None:
+    """A person has no runs. What several carriers tell is one transfer, what one carrier tells again is another."""
+    if sign.carrier == "answer" or sign.failed:
+        return
+    told = found.to_people[names.key(source.name if source else sign.source), names.key(sign.target)]
+    known = max(told.values(), default=0)
+    told[sign.carrier] += 1
+    if told[sign.carrier] > known:
         found.keep(_edge(found, sign, source, None))
 
 
@@ -286,8 +297,9 @@ def _edge(found: Found, sign: Sign, source: Run | None, target: Run | None, weig
         source=source.name if source else sign.source, target=target.name if target else sign.target, mode=sign.mode,
         evidence=sign.evidence, confidence=CONFIDENCE[sign.evidence] * weight, at=sign.start, row=sign.row,
         source_run=source.number if source else -1, target_run=target.number if target else -1,
-        to_people=sign.to_people,
     )  # fmt: skip
+    if (target is None and sign.to_people) or (source is None and names.key(sign.source) in names.PEOPLE):
+        edge.connection_type = "virtual_node"
     if sign.carrier in ("span", "tool"):
         _tell_more(edge, found.spans, sign.row)
     return edge

@@ -108,7 +108,7 @@ def graph_rows(kind: Literal["handoffs", "agent_runs"], filters: Filters) -> Rea
     if kind == "handoffs":
         where, params = _where(filters, time="at", agent=())
         columns = """cityHash64(f.session_id) AS session_id, cityHash64(f.session_id, f.target_run_id) AS target_run_id,
-            source, target, mode, evidence, confidence, outcome, at"""
+            source, target, mode, evidence, confidence, outcome, at, connection_type"""
     else:
         where, params = _where(filters, time="started_at", agent=(), version="agent_version")
         columns = """cityHash64(f.session_id) AS session_id, cityHash64(f.session_id, f.run_id) AS run_id,

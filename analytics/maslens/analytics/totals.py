@@ -74,7 +74,7 @@ FAMILIES = {
         ),
         Family(
             name="maslens_service_graph_request",
-            help="Handoffs that led to a run, as a service graph has them.",
+            help="Handoffs that led to a run or to a person, as a service graph has them.",
             free=("client", "server"),
             fixed=("connection_type",),
         ),
@@ -153,7 +153,7 @@ def contributions(facts: FactFrames, *, unsettled: Collection[str] = (), final: 
         _counted("maslens_handoffs", edges),
         _counted("maslens_service_graph_request", led),
         _counted("maslens_service_graph_request_failed", led.filter(pl.col("_failed"))),
-        _observed("maslens_service_graph_request_server_seconds", led),
+        _observed("maslens_service_graph_request_server_seconds", led.filter(pl.col("duration_ns").is_not_null())),
         _counted("maslens_service_graph_unpaired_spans", unpaired),
         _counted("maslens_sessions", resting),
         _counted("maslens_duplicate_spans", sessions, "duplicate_spans"),
@@ -170,8 +170,7 @@ def _paired(edges: pl.LazyFrame, runs: pl.LazyFrame) -> pl.LazyFrame:
     return edges.join(target, on=["session_id", "target_run_id"], how="left").with_columns(
         pl.col("source").alias("client"),
         pl.col("target").alias("server"),
-        pl.lit("").alias("connection_type"),
-        pl.col("duration_ns").is_not_null().alias("_paired"),
+        (pl.col("duration_ns").is_not_null() | (pl.col("connection_type") == "virtual_node")).alias("_paired"),
         (pl.col("status") == "error").fill_null(False).alias("_failed"),
     )
 

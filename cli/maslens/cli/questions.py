@@ -67,6 +67,7 @@ SELECT
     source,
     target,
     mode,
+    max(h.connection_type) AS connection_type,
     count() AS handoffs,
     uniqExact(session_id) AS sessions,
     countIf(h.outcome IN ('failed', 'rejected', 'timed_out')) AS failed,
