@@ -18,6 +18,7 @@ from maslens.analytics.fact_writer import TABLES
 from maslens.analytics.facts import compute
 from maslens.analytics.metrics import Exposition
 from maslens.analytics.prices import PriceBook
+from maslens.analytics.questions import CATALOGUE, load
 from maslens.analytics.reader import Reader
 from maslens.analytics.reads import Read
 from maslens.analytics.server import create_app
@@ -408,3 +409,33 @@ def test_the_page_has_no_script_or_style_of_its_own_and_all_it_names_is_there(cl
             imported = re.findall(r'from "\./([^"]+)"', answer.text)
             waiting |= set(imported) - seen
     assert "vendor/dagre.js" in seen
+
+
+@pytest.mark.parametrize("name", [each.name for each in CATALOGUE if each.api])
+def test_every_question_is_a_list_whose_rows_can_be_explained(client: TestClient, name: str) -> None:
+    rows = get(client, name)
+    assert isinstance(rows, list)
+    question = load(name)
+    assert all(set(row) <= set(question.schema) for row in rows)
+    if rows:
+        told = get(client, name, explain=1)
+        assert [part["part"] for part in told[:2]] == ["row", "definition"]
+        assert {key: value for key, value in told[0].items() if key != "part"}.keys() == rows[0].keys()
+    missing = client.get(f"/api/v1/{name}", params={"explain": 9999})
+    assert (missing.status_code, "there is no row 9999" in missing.text) == (404, True)
+
+
+@pytest.mark.parametrize("name", [each.name for each in CATALOGUE if each.api])
+def test_every_question_is_a_field_of_graphql(client: TestClient, name: str) -> None:
+    column = next(iter(load(name).schema))
+    answer = client.post("/graphql", json={"query": f"{{ {name} {{ {column} }} }}"}).json()
+    assert "errors" not in answer, answer
+    assert len(answer["data"][name]) == len(get(client, name))
+
+
+def test_a_handoff_is_explained_by_its_span_and_runs(client: TestClient) -> None:
+    told = get(client, "handoffs", session="desk/1", explain=1)
+    parts = {part["part"] for part in told}
+    assert {"row", "definition", "span, as it was understood", "runs"} <= parts
+    runs = [part["agent"] for part in told if part["part"] == "runs"]
+    assert runs == ["triage", "billing"]

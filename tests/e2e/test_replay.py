@@ -53,6 +53,11 @@ def test_into_a_directory_with_the_facts_ready(tmp_path: Path) -> None:
     assert {row["agent"] for row in answer("agents", f"--data={data}", cwd=tmp_path)} == {
         "replayed_100", "replayed_200", "replayed_300",
     }  # fmt: skip
+    row, definition, *evidence = answer("agents", "--explain=2", f"--data={data}", cwd=tmp_path)
+    assert (row["part"], row["agent"], definition["part"]) == ("row", "replayed_200", "definition")
+    assert {part["agent"] for part in evidence if part["part"] == "latest runs"} == {"replayed_200"}
+    beyond = maslens("agents", "--explain=4", f"--data={data}", cwd=tmp_path)
+    assert (beyond.returncode, "the answer has 3" in beyond.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("transport", ["otlp_http", "otlp_grpc"])

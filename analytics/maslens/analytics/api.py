@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Any, Literal, get_args
+from inspect import Parameter, Signature
+from typing import Annotated, Any, Literal, cast, get_args
 
 import polars as pl
 from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request
 from fastapi.responses import Response
 from maslens.analytics import reads
-from maslens.analytics.cost import By, cost_by
+from maslens.analytics.cost import By
 from maslens.analytics.graph import CoordinationGraph, coordination_graph
+from maslens.analytics.questions import CATALOGUE, Entry, Option, Value, load
+from maslens.analytics.questions.costs import computed
+from maslens.analytics.questions.question import Asked, Question, plain
 from maslens.analytics.reader import Format, Reader
-from maslens.analytics.reads import Filters, Kind, Read
+from maslens.analytics.reads import Filters, Kind
 
 Scope = Literal["read", "query"]
 Authorize = Callable[[Request, Scope], bool]
@@ -27,16 +30,6 @@ MOST_ROWS = 10_000
 
 class Refused(Exception):
     """A stranger's SQL does something else than read the tables."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Costs:
-    """`cost_by` wants the frames it cuts money up with."""
-
-    llm_calls: pl.DataFrame
-    tool_calls: pl.DataFrame
-    agent_runs: pl.DataFrame
-    handoffs: pl.DataFrame
 
 
 def moment(text: str | None, name: str, *, now: datetime | None = None) -> datetime | None:
@@ -86,6 +79,7 @@ def filters(
 
 Narrowed = Annotated[Filters, Depends(filters)]
 AsFormat = Annotated[Format, Query(alias="format", description="json or csv")]
+Explained = Annotated[int | None, Query(ge=1, le=MOST_ROWS, description="Row N: how it came about, and from what")]
 
 
 def api_router(reader: Reader, *, authorize: Authorize = lambda *_: True, ask: Ask | None = None) -> APIRouter:
@@ -100,19 +94,9 @@ def api_router(reader: Reader, *, authorize: Authorize = lambda *_: True, ask: A
 
     router = APIRouter(prefix="/api/v1", dependencies=[allowed("read")])
 
-    def listed(name: str, question: Callable[[Filters], Read], summary: str) -> None:
-        def answer(narrowed: Narrowed, form: AsFormat = "json") -> Response:
-            return answered(reader.bytes(question(narrowed), form), form)
-
-        router.add_api_route(f"/{name}", answer, summary=summary, name=name, response_class=Response)
-
-    listed("agents", reads.agents, "Agents: runs, errors, times, tokens, cost")
-    listed("runs", reads.runs, "Agent runs, newest first")
-    listed("handoffs", reads.handoffs, "Handoffs, newest first")
-    listed("sessions", reads.sessions, "Sessions, newest first")
-    listed("errors", reads.errors, "Errors by agent and type")
-    listed("tools", reads.tools, "Tools: calls, errors, times")
-    listed("summary", reads.summary, "One row: how much there is")
+    for each in CATALOGUE:
+        if each.api:
+            _add_question(router, reader, each)
 
     @router.get("/timeline", summary="Sessions, failures and cost per bucket")
     def timeline(
@@ -128,7 +112,8 @@ def api_router(reader: Reader, *, authorize: Authorize = lambda *_: True, ask: A
             known = ", ".join(sorted({*reads.COST_COLUMNS, *get_args(By)}))
             raise HTTPException(422, f"by must be one of {known}, got {by[:60]!r}")
         return answered_frame(
-            reader.remembered(("cost", by, repr(narrowed)), lambda: costs(reader, narrowed, by)), form
+            reader.remembered(("cost", by, repr(narrowed)), lambda: computed(reader.frames, narrowed, cast(By, by))),
+            form,
         )
 
     @router.get("/graph", summary="The coordination graph: nodes, the busiest edges, metrics of the whole")
@@ -152,6 +137,50 @@ def api_router(reader: Reader, *, authorize: Authorize = lambda *_: True, ask: A
     if ask is not None:
         _add_query(router, ask, allowed("query"))
     return router
+
+
+def _add_question(router: APIRouter, reader: Reader, entry: Entry) -> None:
+    """A list of the API: the filters, and what the question takes beside them."""
+    question = load(entry.name)
+
+    def endpoint(narrowed: Filters, form: Format, explain: int | None, **given: Value) -> Response:
+        try:
+            asked = Asked(filters=narrowed, options=entry.checked(given))
+        except ValueError as wrong:
+            raise HTTPException(422, str(wrong)) from None
+        if explain is not None:
+            return answered(json.dumps(_explained(reader, question, asked, explain), default=str).encode(), "json")
+        if question.read is not None:
+            return answered(reader.bytes(question.read(asked), form), form)
+        key = (entry.name, repr(asked))
+        return answered_frame(reader.remembered(key, lambda: question.answer(reader.frames, asked)), form)
+
+    taken: list[tuple[str, Any, Any]] = [
+        ("narrowed", Narrowed, Parameter.empty),
+        ("form", AsFormat, "json"),
+        ("explain", Explained, None),
+        *((option.name, _query_of(option), option.default) for option in entry.options),
+    ]
+    endpoint.__signature__ = Signature(  # type: ignore[attr-defined]  # FastAPI reads the parameters from it
+        [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind, default=default) for name, kind, default in taken]
+    )
+    router.add_api_route(
+        f"/{entry.name}", endpoint, summary=entry.help, name=entry.name, response_class=Response, methods=["GET"]
+    )
+
+
+def _query_of(option: Option) -> Any:
+    text = f"{option.help}: {', '.join(option.choices)}" if option.choices else option.help
+    return Annotated[type(option.default), Query(description=text)]
+
+
+def _explained(reader: Reader, question: Question, asked: Asked, number: int) -> list[dict[str, Any]]:
+    found = question.answer(reader.frames, asked)
+    if number > found.height:
+        raise HTTPException(404, f"there is no row {number}: the answer has {found.height}")
+    told = question.explained(found.row(number - 1, named=True), reader.frames, asked)
+    told[0] = {"part": "row", **plain(found[number - 1]).row(0, named=True)}
+    return told
 
 
 def _add_query(router: APIRouter, ask: Ask, allowed: Any) -> None:
@@ -181,12 +210,6 @@ def graph_of(reader: Reader, narrowed: Filters) -> CoordinationGraph:
 _GRAPH: Sequence[Literal["handoffs", "agent_runs"]] = ("handoffs", "agent_runs")
 
 
-def costs(reader: Reader, narrowed: Filters, by: Any) -> pl.DataFrame:
-    needed: Sequence[Any] = ("llm_calls", "tool_calls", "agent_runs", "handoffs")
-    found = reader.frames(*(reads.cost_rows(kind, narrowed) for kind in needed))
-    return cost_by(Costs(**dict(zip(needed, found, strict=True))), by)
-
-
 def answered(body: bytes, form: Format) -> Response:
     if form == "csv":
         return Response(body, media_type="text/csv; charset=utf-8; header=present")
@@ -194,8 +217,15 @@ def answered(body: bytes, form: Format) -> Response:
 
 
 def answered_frame(frame: pl.DataFrame, form: Format) -> Response:
-    body = frame.write_csv() if form == "csv" else frame.write_json()
+    told = plain(frame)
+    lists = [name for name, dtype in told.schema.items() if isinstance(dtype, pl.List)]
+    flat = told.with_columns(pl.col(name).map_elements(_json_list, return_dtype=pl.String) for name in lists)
+    body = flat.write_csv() if form == "csv" else told.write_json()
     return answered(body.encode(), form)
+
+
+def _json_list(values: pl.Series) -> str:
+    return json.dumps(values.to_list(), ensure_ascii=False, default=str)
 
 
 _NAMES = {"agent_runs": "runs", "agent_errors": "errors", "sessions": "session"}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import fields
 from datetime import datetime
+from inspect import Parameter, Signature
 from typing import Any, NewType, Optional, TypeAlias
 
 import polars as pl
 import strawberry
 from anyio import to_thread
 from maslens.analytics import api, frames, reads
+from maslens.analytics.questions import CATALOGUE, Entry, basics, load
+from maslens.analytics.questions.question import Asked
 from maslens.analytics.reader import Reader
 from maslens.analytics.reads import Filters, Kind, Read
 from strawberry.asgi import GraphQL
@@ -66,16 +69,7 @@ Handoff = _type("Handoff", frames.HANDOFFS, "Control or work passed from one age
 ModelCall = _type("ModelCall", frames.LLM_CALLS, "One call of a model")
 ToolCall = _type("ToolCall", frames.TOOL_CALLS, "One call of a tool")
 AgentError = _type("AgentError", frames.AGENT_ERRORS, "Something that went wrong")
-_AGENT = {
-    "agent": pl.String(),
-    **dict.fromkeys(("runs", "errors", "sessions", "llm_calls", "tool_calls"), pl.UInt64()),
-    **dict.fromkeys(("input_tokens", "output_tokens", "cached_tokens"), pl.UInt64()),
-    **dict.fromkeys(("error_ratio", "p50_ms", "p95_ms", "self_p50_ms", "cost_usd"), pl.Float64()),
-    "versions": pl.List(pl.String),
-    "framework": pl.String(),
-    "last_seen": frames.TIME,
-}
-Agent = _type("Agent", _AGENT, "An agent over all its runs")
+Agent = _type("Agent", basics.AGENTS, "An agent over all its runs")
 _COST = {
     "name": pl.String(),
     **dict.fromkeys(("llm_calls", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"), pl.UInt64()),
@@ -166,6 +160,42 @@ def _queries(reader: Reader) -> Iterator[Any]:
     yield _field("session", _maybe(session), one_session)
     yield _field("cost", _many(Cost), cost)
     yield _field("graph", Graph, graph)
+    for each in CATALOGUE:
+        if each.api and each.name not in _OWN:
+            yield _question_field(reader, each)
+
+
+_OWN = {"sessions", "agents", "runs", "handoffs"}  # fields of their own, above
+
+
+def _question_field(reader: Reader, entry: Entry) -> Any:
+    """Any other question of the catalogue: the filters, and what it takes beside them."""
+    question = load(entry.name)
+    made = _type("".join(part.title() for part in f"{entry.name}_row".split("_")), question.schema, entry.help)
+
+    async def rows(**given: Any) -> Any:
+        filters = _filters(*(given.pop(name) for name in ("session", "since", "until", "agent", "limit")))
+        asked = Asked(filters=filters, options=entry.checked(given))
+        found = await to_thread.run_sync(
+            lambda: reader.remembered((entry.name, repr(asked)), lambda: question.answer(reader.frames, asked))
+        )
+        return [_made(made, row) for row in found.to_dicts()]
+
+    taken: dict[str, tuple[Any, Any]] = {
+        **{name: (_maybe(str), None) for name in ("session", "since", "until", "agent")},
+        "limit": (int, 100),
+        **{option.name: (type(option.default), option.default) for option in entry.options},
+    }
+    rows.__name__ = entry.name
+    rows.__annotations__ = {name: kind for name, (kind, _) in taken.items()}
+    rows.__signature__ = Signature(  # type: ignore[attr-defined]  # Strawberry reads the arguments from it
+        [
+            Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+            for name, (kind, default) in taken.items()
+        ],
+        return_annotation=_many(made),
+    )
+    return _field(entry.name, _many(made), rows)
 
 
 def _session_type(of: Callable[[Any, Read], Awaitable[list[Any]]]) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from importlib.metadata import version as installed_version
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from maslens.analytics.questions import CATALOGUE, Entry, Option
 from maslens.cli import settings as settings_
 from maslens.cli.faults import EXIT_INTERRUPTED, Fault
 from maslens.cli.forms import Format
@@ -63,57 +65,69 @@ ClickHousePort = Annotated[int | None, _port("clickhouse_port")]
 Form = Annotated[Format, typer.Option("--format", help="JSON is one array of flat objects with the columns as keys")]
 
 
-def _read_command(name: str, text: str) -> None:
-    """A read command; they differ in the question alone."""
-
-    @app.command(name, help=text, rich_help_panel=_FACTS)
-    def command(
-        data: Data = None,
-        url: Url = None,
-        store: Store = None,
-        session: Session = None,
-        agent: Agent = None,
-        since: Since = None,
-        until: Until = None,
-        limit: Limit = None,
-        form: Form = Format.table,
-        token_file: TokenFile = None,
-        config: Config = None,
-    ) -> None:
-        from maslens.cli import questions, reads
-
-        filters = reads.filters(session=session, agent=agent, since=since, until=until, limit=limit, form=form)
-        settings = _settings(config, data=data, store=store, token_file=token_file)
-        reads.show(getattr(questions, name), filters, settings, url=url, form=form)
+Version = Annotated[
+    str | None, typer.Option("--agent-version", metavar="TEXT", help="only this version, where runs are counted")
+]
+Explain = Annotated[
+    int | None,
+    typer.Option("--explain", min=1, metavar="N", help="row N of the answer: how it came about, and from what"),
+]
 
 
-_read_command("sessions", "One row a session: when, which agents, how it ended, what it cost.")
-_read_command("agents", "One row an agent: runs, errors, durations, tokens, cost.")
-_read_command("handoffs", "One row a handoff: who to whom, how we know (evidence) and how surely (confidence).")
-_read_command("graph", "Who hands to whom how often, and how that goes.")
+def _read_command(entry: Entry) -> None:
+    """A read command: the filters, what its question takes beside them, and where to ask."""
+    options = {option.name: option for option in entry.options}
+
+    def command(**given: Any) -> None:
+        from maslens.cli import reads
+
+        narrowed = ("session", "agent", "version", "since", "until", "limit", "form")
+        filters = reads.filters(**{name: given[name] for name in narrowed})
+        settings = _settings(given["config"], **{name: given[name] for name in ("data", "store", "token_file")})
+        wanted = reads.Wanted(
+            name=entry.name,
+            filters=filters,
+            options={name: given[name] for name in options},
+            explain=given["explain"],
+            url=given["url"],
+            form=given["form"],
+        )
+        reads.show(wanted, settings)
+
+    own = {name: (_option(option), option.default) for name, option in options.items()}
+    usual: dict[str, tuple[Any, Any]] = {
+        "data": (Data, None),
+        "url": (Url, None),
+        "store": (Store, None),
+        "session": (Session, None),
+        "agent": (Agent, None),
+        "version": (Version, None),
+        "since": (Since, None),
+        "until": (Until, None),
+        "limit": (Limit, None),
+        "explain": (Explain, None),
+        "form": (Form, Format.table),
+        "token_file": (TokenFile, None),
+        "config": (Config, None),
+    }
+    taken = {**own, **usual}
+    parameters = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in taken.items()
+    ]
+    command.__annotations__ = {name: kind for name, (kind, _) in taken.items()}
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # typer reads the options from it
+    app.command(entry.name, help=entry.help, rich_help_panel=_FACTS)(command)
 
 
-@app.command(rich_help_panel=_FACTS)
-def cost(
-    by: Annotated[str, typer.Option("--by", help="agent, model, provider, session or day")] = "agent",
-    data: Data = None,
-    url: Url = None,
-    store: Store = None,
-    session: Session = None,
-    agent: Agent = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = None,
-    form: Form = Format.table,
-    token_file: TokenFile = None,
-    config: Config = None,
-) -> None:
-    """Tokens and money, charged on model calls only; agents plus (unattributed) always make the (total)."""
-    from maslens.cli import reads
+def _option(option: Option) -> Any:
+    text = f"{option.help}: {', '.join(option.choices)}" if option.choices else option.help
+    return Annotated[type(option.default), typer.Option(f"--{option.name.replace('_', '-')}", help=escape(text))]
 
-    filters = reads.filters(session=session, agent=agent, since=since, until=until, limit=limit, form=form)
-    settings = _settings(config, data=data, store=store, token_file=token_file)
-    reads.show_cost(by, filters, settings, url=url, form=form)
+
+for each in CATALOGUE:
+    if each.command:
+        _read_command(each)
 
 
 @app.command(rich_help_panel=_FACTS)

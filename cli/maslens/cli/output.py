@@ -7,7 +7,7 @@ import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import pyarrow as pa
@@ -36,7 +36,7 @@ def write(
     """Write `answer` to `out` (stdout); a table shows only the columns `shown`, or all of them."""
     target = out or sys.stdout
     if form is Format.json:
-        _write_json(answer, target)
+        write_objects(rows(answer), target)
     elif form is Format.csv:
         _write_csv(answer, target)
     else:
@@ -53,12 +53,14 @@ def rows(answer: pa.Table) -> Iterator[dict[str, Any]]:
             yield dict(zip(batch.schema.names, values, strict=True))
 
 
-def _write_json(answer: pa.Table, target: IO[str]) -> None:
-    target.write("[")
-    for index, row in enumerate(rows(answer)):
+def write_objects(objects: Iterable[Mapping[str, Any]], target: IO[str] | None = None) -> None:
+    """One JSON array, an object a line."""
+    out, index = target or sys.stdout, -1
+    out.write("[")
+    for index, row in enumerate(objects):
         text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
-        target.write((",\n " if index else "\n ") + safe_json(text))
-    target.write("\n]\n" if answer.num_rows else "]\n")
+        out.write((",\n " if index else "\n ") + safe_json(text))
+    out.write("\n]\n" if index >= 0 else "]\n")
 
 
 def _write_csv(answer: pa.Table, target: IO[str]) -> None:

@@ -4,24 +4,53 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from itertools import groupby
+from typing import Any, cast
 
+import polars as pl
 import pyarrow as pa
+from maslens.analytics.cost import TOTAL
+from maslens.analytics.frames import UNATTRIBUTED
+from maslens.analytics.questions import CATALOGUE, Entry, Value, load
+from maslens.analytics.questions.costs import column
+from maslens.analytics.questions.question import Ask, Asked, Question
+from maslens.analytics.reads import Filters, Read
 from maslens.cli.faults import BadAnswer, BadInput, nearest
 from maslens.cli.forms import Format
-from maslens.cli.output import rows, write
-from maslens.cli.questions import COST_KEYS, OTHERS, TOTAL, UNATTRIBUTED, Filters, Question, cost, known_session
+from maslens.cli.output import rows, write, write_objects
 from maslens.cli.settings import Settings
 from maslens.cli.sources import Source, in_worker, open_source
 from maslens.cli.text import moment, safe, safe_json
 
+OTHERS = "(others)"
 TABLE_ROWS = 50  # a table is for eyes; JSON and CSV are whole unless --limit says otherwise
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a read command was told: which question, how narrowed, where to ask and how to write the answer."""
+
+    name: str
+    filters: Filters = field(default_factory=Filters)
+    options: Mapping[str, Value] = field(default_factory=dict)
+    explain: int | None = None
+    url: str | None = None
+    form: Format = Format.table
+
+
 def filters(
-    *, session: str | None, agent: str | None, since: str | None, until: str | None, limit: int | None, form: Format
+    *,
+    session: str | None,
+    agent: str | None,
+    version: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int | None,
+    form: Format,
 ) -> Filters:
     now = datetime.now(timezone.utc)
     begin = moment(since, now=now, flag="--since") if since is not None else None
@@ -30,28 +59,114 @@ def filters(
         raise BadInput(f"--since {since} is not before --until {until}")
     if limit is None and form is Format.table:
         limit = TABLE_ROWS
-    return Filters(session=session, agent=agent, since=begin, until=end, limit=limit or None)
+    return Filters(session=session, agent=agent, version=version, since=begin, until=end, limit=limit or None)
 
 
-def show(
-    question: Callable[[Filters], Question], wanted: Filters, settings: Settings, *, url: str | None, form: Format
-) -> None:
+def show(wanted: Wanted, settings: Settings) -> None:
     """Ask, and write the answer to stdout."""
-    with _source(settings, url) as source:
-        asked = question(wanted)
-        answer = source.arrow(asked.sql, asked.params)
-        write(answer, form, title=asked.title, shown=asked.shown)
-        _say_more(source, wanted, answer.num_rows, form)
+    with _source(settings, wanted.url) as source:
+        show_from(source, wanted)
 
 
-def show_cost(by: str, wanted: Filters, settings: Settings, *, url: str | None, form: Format) -> None:
-    if by not in COST_KEYS:
-        raise BadInput(f"--by takes {', '.join(COST_KEYS)}, got {by!r}{nearest(by, COST_KEYS)}")
-    with _source(settings, url) as source:
-        asked = cost(wanted, by=by)
-        answer = _folded(source.arrow(asked.sql, asked.params), COST_KEYS[by], wanted.limit)
-        write(answer, form, title=asked.title, shown=asked.shown)
-        _say_more(source, wanted, answer.num_rows - 2, form)
+def show_from(source: Source, wanted: Wanted) -> int:
+    """Writes the answer, and returns how many rows it has."""
+    question, asked = load(wanted.name), _asked(wanted)
+    if wanted.explain is not None:
+        _explain(source, question, asked, wanted)
+        return 1
+    answer = _answer(source, question, asked)
+    extra = 0
+    if wanted.name == "cost":
+        by = str(asked.options["by"])
+        answer, extra = _folded(answer, column(by), wanted.filters.limit), 2
+        title, shown = f"Cost by {by}", [column(by), *_COST_SHOWN]
+    else:
+        title, shown = question.title, list(question.shown)
+    write(answer, wanted.form, title=title, shown=shown)
+    _say_more(source, wanted.filters, answer.num_rows - extra, wanted.form)
+    return int(answer.num_rows)
+
+
+_COST_SHOWN = (
+    "llm_calls",
+    "cost_usd",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+    "unpriced_calls",
+    "calls_without_tokens",
+)
+
+
+def _asked(wanted: Wanted) -> Asked:
+    entry = next(each for each in CATALOGUE if each.name == wanted.name)
+    try:
+        return Asked(filters=wanted.filters, options=entry.checked(wanted.options))
+    except ValueError as reason:
+        raise BadInput(f"--{reason}{_meant(entry, wanted.options)}") from None
+
+
+def _meant(entry: Entry, given: Mapping[str, Value]) -> str:
+    for option in entry.options:
+        value = given.get(option.name, option.default)
+        if option.choices and value not in option.choices:
+            return nearest(str(value), option.choices)
+    return ""
+
+
+def _answer(source: Source, question: Question, asked: Asked) -> pa.Table:
+    if question.read is not None:
+        read = question.read(asked)
+        sql = f"SELECT * FROM ({read.sql}) ORDER BY {question.order}" if question.order else read.sql
+        return source.arrow(sql, read.params)
+    return question.answer(_ask(source), asked).to_arrow()
+
+
+def _ask(source: Source) -> Ask:
+    def ask(*reads: Read) -> list[pl.DataFrame]:
+        answers = (source.arrow(read.sql, read.params) for read in reads)
+        return [cast(pl.DataFrame, pl.from_arrow(answer)) for answer in answers]
+
+    return ask
+
+
+def _explain(source: Source, question: Question, asked: Asked, wanted: Wanted) -> None:
+    """Row `wanted.explain`, its definition and what it rests on, one table each or one array of flat objects."""
+    number = wanted.explain or 1
+    found = _answer(source, question, asked)
+    if number > found.num_rows:
+        more = "; --limit 0 counts on" if wanted.filters.limit is not None and found.num_rows else ""
+        raise BadAnswer(f"there is no row {number}: the answer has {found.num_rows}{more}")
+    row = cast(pl.DataFrame, pl.from_arrow(found.slice(number - 1, 1))).row(0, named=True)
+    told = next(rows(found.slice(number - 1, 1)))
+    parts = question.explained(row, _ask(source), asked)
+    if wanted.form is not Format.table:
+        parts[0] = {"part": "row", **told}
+        if wanted.form is Format.json:
+            write_objects(parts)
+        else:
+            write(_flat(parts), wanted.form)
+        return
+    facts = [{"column": name, "value": json.dumps(value, ensure_ascii=False)} for name, value in told.items()]
+    write(pa.Table.from_pylist(facts), wanted.form, title=f"{question.title}, row {number}")
+    print(question.definition + "\n")
+    for title, group in groupby(parts[2:], key=lambda part: part["part"]):
+        evidence = [{name: value for name, value in part.items() if name != "part"} for part in group]
+        write(_flat(evidence), wanted.form, title=str(title))
+
+
+def _flat(parts: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """A table of rows that need not have the same columns."""
+    names = list(dict.fromkeys(name for part in parts for name in part))
+    columns = {name: [part.get(name) for part in parts] for name in names}
+    return pa.table({name: _column(values) for name, values in columns.items()})
+
+
+def _column(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # parts that mean different things by one name
+        return pa.array([None if value is None else str(value) for value in values])
 
 
 def show_query(sql: str, settings: Settings, *, url: str | None, form: Format) -> None:
@@ -108,8 +223,8 @@ def _source(settings: Settings, url: str | None) -> Iterator[Source]:
 def _say_more(source: Source, wanted: Filters, count: int, form: Format) -> None:
     """What the answer itself cannot say: that it was cut, or that nobody knows the session."""
     if wanted.session is not None and count <= 0:
-        known = known_session(wanted.session)
-        if not next(rows(source.arrow(known.sql, known.params)))["n"]:
+        known = "SELECT count() AS n FROM sessions WHERE session_id = {session:String}"
+        if not next(rows(source.arrow(known, {"session": wanted.session})))["n"]:
             raise BadAnswer(f"no session {wanted.session!r}; `maslens sessions` lists them")
     if form is Format.table and wanted.limit is not None and count >= wanted.limit:
         print(f"the first {wanted.limit}; --limit 0 shows all", file=sys.stderr)

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from maslens.cli import questions
+from maslens.analytics.reads import Filters
 from maslens.cli.faults import BadAnswer, NotThere
-from maslens.cli.forms import Format
-from maslens.cli.output import rows, write
+from maslens.cli.output import rows
 from maslens.cli.progress import bar, spinner
-from maslens.cli.questions import Filters, Question
+from maslens.cli.reads import Wanted, show_from
 from maslens.cli.settings import Settings
 from maslens.cli.sources import Owner, UrlSource
 
@@ -171,22 +170,10 @@ def _until_visible(source: UrlSource, sessions: int) -> None:
 
 
 def _print_answers(source: UrlSource) -> None:
-    for asked in _questions():
-        answer = source.arrow(asked.sql, asked.params)
+    for name, most in (("agents", 15), ("graph", 15), ("handoffs", 8), ("cost", 15)):
         print()
-        write(answer, Format.table, title=asked.title, shown=asked.shown)
-        if not answer.num_rows:
-            raise BadAnswer(f"{asked.title.lower()}: nothing there, which a demo should not show")
-
-
-def _questions() -> Sequence[Question]:
-    top = Filters(limit=15)
-    return (
-        questions.agents(top),
-        questions.graph(top),
-        questions.handoffs(Filters(limit=8)),
-        questions.cost(top, by="agent"),
-    )
+        if not show_from(source, Wanted(name=name, filters=Filters(limit=most))):
+            raise BadAnswer(f"{name}: nothing there, which a demo should not show")
 
 
 def _where_to_look(owner: Owner, directory: Path, options: DemoOptions) -> None:

@@ -1,0 +1,86 @@
+"""What can be asked: one entry a read command, which is also a list of the REST API and a field of GraphQL.
+
+The catalogue is light, so that `maslens --help` is quick; `load` brings in what answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from maslens.analytics.questions.question import Question
+
+Value = str | int | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """What a question takes beside the filters. The default's type is the option's; `choices` are all there are."""
+
+    name: str
+    help: str
+    default: Value
+    choices: tuple[str, ...] = ()
+
+    def checked(self, value: Value) -> Value:
+        """`value` as the option's type; ValueError says what it takes."""
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{self.name} takes {', '.join(self.choices)}, got {str(value)[:60]!r}")
+        try:
+            return type(self.default)(value)
+        except ValueError:
+            raise ValueError(f"{self.name} takes a number, got {str(value)[:60]!r}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """`module` has the `Question` in its `QUESTIONS`, under `name`."""
+
+    name: str
+    module: str
+    help: str
+    options: tuple[Option, ...] = ()
+    command: bool = True  # `maslens <name>`
+    api: bool = True  # GET /api/v1/<name> and a field of GraphQL, made from the question
+
+    def checked(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        return {option.name: option.checked(given.get(option.name, option.default)) for option in self.options}
+
+
+COST_BY = ("agent", "model", "provider", "session", "day", "version", "variant", "task", "handoff", "tool")
+
+CATALOGUE: tuple[Entry, ...] = (
+    Entry(
+        name="sessions",
+        module="basics",
+        help="One row a session: when, which agents, how it ended, what it cost.",
+    ),
+    Entry(name="agents", module="basics", help="One row an agent: runs, errors, durations, tokens, cost."),
+    Entry(name="runs", module="basics", help="One row a run of an agent, newest first."),
+    Entry(
+        name="handoffs",
+        module="basics",
+        help="One row a handoff: who to whom, how we know (evidence) and how surely (confidence).",
+    ),
+    Entry(name="graph", module="basics", help="Who hands to whom how often, and how that goes.", api=False),
+    Entry(
+        name="cost",
+        module="costs",
+        help="Tokens and money, charged on model calls only; agents plus (unattributed) always make the (total).",
+        options=(Option(name="by", help="what the rows are", default="agent", choices=COST_BY),),
+        api=False,  # both have had it from the start, each in a form of its own
+    ),
+    Entry(name="errors", module="basics", help="Errors by agent and type: how many, how many recovered, the last."),
+    Entry(name="tools", module="basics", help="One row a tool: calls, errors, durations, who calls it."),
+    Entry(name="summary", module="basics", help="One row: how much there is.", command=False),
+)
+
+
+def load(name: str) -> Question:
+    """The question of that name; KeyError if there is none."""
+    found = {each.name: each for each in CATALOGUE}[name]
+    questions: Mapping[str, Question] = import_module(f"{__name__}.{found.module}").QUESTIONS
+    return questions[name]

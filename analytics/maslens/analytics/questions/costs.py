@@ -1,0 +1,83 @@
+"""What was spent, cut up one way or another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import polars as pl
+from maslens.analytics import reads
+from maslens.analytics.cost import TOTAL, By, cost_by
+from maslens.analytics.frames import UNATTRIBUTED
+from maslens.analytics.questions.question import Ask, Asked, Evidence, Question, Row
+from maslens.analytics.reads import Filters, Read
+
+COST: Mapping[str, Any] = {
+    **dict.fromkeys(("llm_calls", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"), pl.UInt64()),
+    "cost_usd": pl.Float64(),
+    "unpriced_calls": pl.UInt64(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """`cost_by` wants the frames it cuts money up with."""
+
+    llm_calls: pl.DataFrame
+    tool_calls: pl.DataFrame
+    agent_runs: pl.DataFrame
+    handoffs: pl.DataFrame
+
+
+def column(by: str) -> str:
+    """What the answer calls the rows."""
+    return "session_id" if by == "session" else by
+
+
+def whole(filters: Filters) -> Filters:
+    """Never cut: the sums must agree."""
+    return Filters(session=filters.session, since=filters.since, until=filters.until, agent=filters.agent)
+
+
+def computed(ask: Ask, filters: Filters, by: By) -> pl.DataFrame:
+    needed: Sequence[Any] = ("llm_calls", "tool_calls", "agent_runs", "handoffs")
+    found = ask(*(reads.cost_rows(kind, filters) for kind in needed))
+    return cost_by(Costs(**dict(zip(needed, found, strict=True))), by)
+
+
+def _cost(ask: Ask, asked: Asked) -> pl.DataFrame:
+    by, filters = str(asked.options.get("by", "agent")), whole(asked.filters)
+    if by in reads.COST_COLUMNS:
+        return ask(reads.cost(filters, by=by))[0].rename({by: column(by)})
+    return computed(ask, filters, cast(By, by))
+
+
+def _explain(row: Row, ask: Ask, asked: Asked) -> list[Evidence]:
+    """The dearest calls of the row, where calls say whose they are."""
+    by = str(asked.options.get("by", "agent"))
+    if by not in reads.COST_COLUMNS:
+        return []
+    rows = reads.cost_rows("llm_calls", whole(asked.filters))
+    named = str(row[column(by)])
+    key = "toString(toDate(at))" if by == "day" else column(by)
+    test = "1" if named == TOTAL else f"{key} = {{named:String}}"
+    table = rows.sql.replace("SELECT session_id", "SELECT provider, trace_id, span_id, unpriced_reason, session_id", 1)
+    read = Read(
+        sql=f"SELECT * FROM ({table}) WHERE {test} ORDER BY cost_usd DESC NULLS FIRST, input_tokens DESC LIMIT 10",
+        params={**rows.params, "named": "" if named == UNATTRIBUTED else named},
+    )
+    return [Evidence(title="unpriced, then dearest calls", rows=ask(read)[0])]
+
+
+QUESTIONS: Mapping[str, Question] = {
+    "cost": Question(
+        name="cost",
+        title="Cost",
+        schema=COST,
+        compute=_cost,
+        explain=_explain,
+        definition="Charged on model calls that have no model call inside them, at the price of the call's date, "
+        "cached and reasoning tokens apart; summed in whole picodollars, so rows and (unattributed) make the (total).",
+    )
+}
