@@ -148,6 +148,18 @@ def test_autogens_moderator_is_an_agent_when_a_model_chooses_the_speaker_and_non
         assert agents(trace) == expected
 
 
+def test_magentic_ones_orchestrator_also_worked_on_the_last_answer_when_nobody_was_asked_any_more() -> None:
+    trace = Trace(Dialect="autogen", Framework="autogen")
+    for at, moderator, message in (
+        (0, "MagenticOneOrchestrator", '{"response":{"chat_message":{"id":"1"}}}'),
+        (20, "MagenticOneOrchestrator", '{"message":{"id":"1"}}'),
+        (40, "RoundRobinGroupChatManager", '{"response":{"chat_message":{"id":"2"}}}'),
+    ):
+        trace.span("autogen process", "message", at, at + 9,
+                   hints={"recipient_agent_class": moderator, "message": message})  # fmt: skip
+    assert agents(trace) == [("orchestrator", "class_name")]
+
+
 def test_llamaindex_agents_share_steps_and_are_told_apart_by_what_goes_in() -> None:
     trace = Trace(Framework="llama_index")
     flow = trace.span("AgentWorkflow.run", "workflow", 0, 100)

@@ -126,16 +126,19 @@ def _told_by_graph(spans: Spans, called: Flags, draft: Draft) -> None:
 
 # AutoGen's moderators that let a model choose who speaks next; the others follow a rule and are no agents.
 _CHOOSING: Final = re.compile(r"^(?:Selector|MagenticOne)")
+# Magentic-One's orchestrator asks its model after every answer, also after the last one, when nobody else is to speak.
+_JUDGING: Final = re.compile(r"^MagenticOne")
 
 
 def _told_by_moderators(spans: Spans, called: Flags, draft: Draft) -> None:
-    """AutoGen: a message handled by a moderator who calls a model, or is known to, and then asks somebody to speak."""
+    """AutoGen: a message handled by a moderator who calls a model, or is known to before asking somebody to speak."""
     moderator = spans.hint("recipient_agent_class")
     handled = spans.forest.nearest(moderator != "")
     calling = set(handled[called & (spans.forest.nearest(draft.anchored) < 0)].tolist())
     asking = set(handled[spans.hint("messaging.message.type") == "GroupChatRequestPublish"].tolist())
     for row in np.flatnonzero(moderator != "").tolist():
-        chooses = row in asking and _CHOOSING.match(moderator[row])
+        answered = spans.hint("message")[row].startswith('{"response"')
+        chooses = (row in asking and _CHOOSING.match(moderator[row])) or (answered and _JUDGING.match(moderator[row]))
         if (row in calling or chooses) and draft.anchor[row] < 0 and (name := names.moderator(moderator[row])):
             draft.add(name, "class_name", [row])
 
