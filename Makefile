@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ROOMS := semconv instrumentation collector_processor storage analytics cli
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench bench-instrumentation frameworks generate validate validate-handoffs clean torture
+.PHONY: help install demo test check format bench bench-instrumentation frameworks generate validate validate-frameworks validate-handoffs clean torture
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -49,6 +49,9 @@ bench-instrumentation: $(STAMP) ## what instrumentation costs the app, over the 
 
 frameworks: $(STAMP) ## a virtual environment for each framework under build/venvs; ARGS="langgraph crewai" for some
 	@$(BIN)/python -m tests.frameworks.build $(ARGS)
+
+validate-frameworks: $(STAMP) ## what `maslens run` sees of each framework, and what its instrumentor alone does
+	@$(BIN)/python -m tests.frameworks PAGE=docs/instrument.md $(ARGS)
 
 validate-handoffs: $(STAMP) ## agents, tokens, tools and handoffs against captured framework runs; CAPTURES=../shared/captures
 	@$(BIN)/python -m tests.validate.handoffs CAPTURES=$(CAPTURES) $(ARGS)

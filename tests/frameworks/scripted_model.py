@@ -28,8 +28,14 @@ class Reply:
     status: int = 200
     hands_to: Sequence[str] = ()  # this reply passes control to those agents
     delegates: Sequence[str] = ()  # this reply calls those agents and waits
+    fails: Sequence[str] = ()  # of the tools of this reply, those whose function raises
     delay: float = 0.0
     reasons: bool = True  # some of the output tokens are reasoning
+
+    @property
+    def moves(self) -> bool:
+        """Its tools, if any, bring another agent in."""
+        return bool(self.hands_to or self.delegates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +101,15 @@ class ScriptedModel:
                 edges.extend((call.agent, target, "pass_control") for target in call.reply.hands_to)
                 edges.extend((call.agent, target, "return_to_caller") for target in call.reply.delegates)
         return edges
+
+    def tools(self) -> list[tuple[str, str, str]]:
+        """(agent, tool, `ok` or `error`) of every tool the model asked for; handing over and delegating are none."""
+        return [
+            (call.agent, tool, "error" if tool in call.reply.fails else "ok")
+            for call in self.served
+            if call.reply is not None and not call.reply.moves
+            for tool, _ in call.reply.tools
+        ]
 
     def left_over(self) -> dict[str, int]:
         """Replies that nobody asked for: the program did not run as the script says."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from maslens.instrumentation import guard
@@ -11,6 +12,7 @@ from maslens.instrumentation.config import export_config
 from maslens.instrumentation.outlet import LogBatches, SpanBatches, outlet
 from maslens.instrumentation.runtime import SCOPE, runtime
 from maslens.instrumentation.stamp import StampProcessor
+from maslens.instrumentation.zero_code import installed
 from maslens.semconv import attributes
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.sdk._logs import LoggerProvider
@@ -20,6 +22,8 @@ from tests.instrumentation.otlp_sink import SeenLog, SeenSpan, Sink
 
 _KNOWN = {value for name, value in vars(attributes).items() if name.isupper() and isinstance(value, str)}
 VOCABULARY = _KNOWN | {"gen_ai.agent.type", "gen_ai.agent.handoffs"}  # OpenLIT's, of `monitor_llm`
+
+Install = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -86,3 +90,23 @@ def told(_told: Told) -> Iterator[Told]:
     ours = [span.attributes for span in _told.sink.spans if span.scope == SCOPE]
     said = {key for about in [*ours, *(log.attributes for log in _told.sink.logs)] for key in about}
     assert said <= VOCABULARY, said - VOCABULARY
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Puts distributions on the path that consist of nothing but their metadata."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    installed.version_of.cache_clear()
+
+    def make(name: str, version: str = "99.0", requires: str = "", files: str = "", entry_points: str = "") -> None:
+        info = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nProvides-Extra: instruments\n"
+            + (f"Requires-Dist: {requires}\n" if requires else "")
+        )
+        (info / "RECORD").write_text(files)
+        (info / "entry_points.txt").write_text(entry_points)
+
+    yield make
+    installed.version_of.cache_clear()

@@ -1,43 +1,21 @@
-"""What is chosen for whom, what is set, what is found wrong; on made-up environments of really installed metadata."""
+"""What is chosen for whom, what is set; on made-up environments of really installed metadata."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from maslens.instrumentation import doctor_app
 from maslens.instrumentation.zero_code import catalogue, environment, installed
 from maslens.instrumentation.zero_code import load as load_instrumentor
-from maslens.instrumentation.zero_code.findings import Finding
 from maslens.instrumentation.zero_code.streaming import UsageAsker
 
+from tests.instrumentation.conftest import Install
 from tests.instrumentation.otlp_sink import Sink
-
-Install = Callable[..., None]
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Puts distributions on the path that consist of nothing but their metadata."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    installed.version_of.cache_clear()
-
-    def make(name: str, version: str = "99.0", requires: str = "", files: str = "") -> None:
-        info = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nProvides-Extra: instruments\n"
-            + (f"Requires-Dist: {requires}\n" if requires else "")
-        )
-        (info / "RECORD").write_text(files)
-
-    yield make
-    installed.version_of.cache_clear()
 
 
 def chosen() -> dict[str, str | None]:
@@ -120,78 +98,6 @@ def test_contents_are_on_or_off_for_all_libraries_at_once(content: environment.C
     assert environ["OPENINFERENCE_HIDE_INPUTS"] == hidden
 
 
-def found(environ: dict[str, str] | None = None) -> dict[tuple[str, str], Finding]:
-    return {(finding.code, finding.subject): finding for finding in doctor_app(environ or {})}
-
-
-def test_each_silent_failure_is_named_with_its_cure(install: Install) -> None:
-    install("openai", "3.52.0")
-    install("langgraph")
-    install("openlit")
-    install("google-adk")
-    install("pydantic-ai-slim")
-    install("dspy")
-    install("llama-index-core")
-    install("anthropic", "2.11.0")
-    install("openinference-instrumentation-anthropic")
-    install("openinference-instrumentation-google-adk")
-    install("openinference-instrumentation-strands-agents")
-    install(
-        "openinference-instrumentation-llama-index",
-        requires="not-installed-anywhere>=0.1.7; extra == 'instruments'",
-    )
-    install("opentelemetry-instrumentation-openai-v2", "2.4b0")
-    install("opentelemetry-util-genai", "1.2b0", files="opentelemetry/util/genai/handler.py,,\n")
-    install("opentelemetry-distro", "0.48b0")
-    install("openai-agents")
-    install("opentelemetry-instrumentation-openai-agents-v2")
-    install("opentelemetry-instrumentation-openai-agents")
-    findings = found({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"})
-    expected = {
-        ("not-observed", "langgraph"): "maslens[langgraph]",
-        ("not-observed", "dspy"): "maslens[dspy]",
-        ("refused-by-loader", "openinference-instrumentation-llama-index"): "maslens run",
-        ("same-module", "opentelemetry-instrumentation-openai-agents-v2"): "pip uninstall",
-        ("spans-taken-over", "openinference-instrumentation-google-adk"): "google_adk",
-        ("processor-only", "openinference-instrumentation-strands-agents"): "nothing to do",
-        ("needs-a-call", "pydantic-ai"): "maslens run",
-        ("import-fails", "opentelemetry-instrumentation-openai-v2"): "opentelemetry-util-genai<1.2b0",
-        ("no-responses-api", "opentelemetry-instrumentation-openai-v2"): "maslens[openai]",
-        ("instrumented-twice", "openinference-instrumentation-anthropic"): "nothing to do",
-        ("model-calls-lost", "openlit"): "without openlit",
-        ("old-distro", "opentelemetry-distro"): "opentelemetry-distro>=0.60b0",
-        ("attributes-dropped", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"): "10000",
-        ("sent-to-vendor", "openai-agents"): "maslens run",
-        ("nobody-listens", "http://127.0.0.1:9/v1/traces"): "maslens up",
-    }
-    for key, cure in expected.items():
-        assert cure in findings[key].cure, key
-
-
-@pytest.mark.parametrize(
-    ("environ", "says"),
-    [
-        pytest.param({"OTEL_SDK_DISABLED": "true"}, "no span is made", id="SDK off"),
-        pytest.param({"OTEL_TRACES_EXPORTER": "none"}, "thrown away", id="exporter off"),
-        pytest.param({"OPENAI_AGENTS_DISABLE_TRACING": "1"}, "tells nobody", id="agents off"),
-        pytest.param({"OTEL_TRACES_SAMPLER": "traceidratio"}, "drops whole runs", id="sampling"),
-        pytest.param({"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "128"}, "tokens and model go first", id="limit"),
-        pytest.param({"OTEL_BSP_SCHEDULE_DELAY": "soon"}, "must be a whole number", id="wrong number"),
-    ],
-)
-def test_a_variable_that_loses_data_is_named(environ: dict[str, str], says: str) -> None:
-    findings = [finding for finding in doctor_app(environ) if says in finding.problem]
-    assert findings and findings[0].severity in ("error", "warning")
-
-
-def test_a_healthy_environment_has_nothing_serious() -> None:
-    sink = Sink().start()
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.url, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "10000"}
-    serious = [finding for finding in doctor_app(environ) if finding.severity == "error"]
-    sink.stop()
-    assert serious == []
-
-
 def test_a_server_that_refuses_to_count_streams_is_asked_once() -> None:
     asker, asked = UsageAsker(), []
 
@@ -248,6 +154,53 @@ def test_a_program_is_observed_without_a_change(way: list[str], sink: Sink, tmp_
     assert (done.returncode, done.stdout, done.stderr) == (0, "said ['--flag', 'x']\n", "")
     assert sink.named("theirs").resource["telemetry.distro.name"] == "maslens"
     assert sink.named("theirs").resource["service.name"] == "app"
+
+
+OTHER_DISTRO = """
+from opentelemetry.instrumentation.distro import BaseDistro
+from opentelemetry.sdk._configuration import _OTelSDKConfigurator as Configurator
+
+class Distro(BaseDistro):
+    def _configure(self, **_):
+        import os
+        os.environ.setdefault("OTEL_TRACES_EXPORTER", "otlp_proto_http")
+        os.environ.setdefault("OTEL_LOGS_EXPORTER", "none")
+        os.environ.setdefault("OTEL_METRICS_EXPORTER", "none")
+"""
+INSTRUMENTOR = """
+class Instrumentor:
+    def instrument(self, **_):
+        print(__name__, "switched on")
+GoogleADKInstrumentor = Instrumentor
+"""
+
+
+def test_under_a_distro_of_somebody_else_the_choice_and_the_stamp_are_still_ours(sink: Sink, tmp_path: Path) -> None:
+    """`opentelemetry-distro` and the like are often installed beside us, and the loader takes one of them."""
+    harmful = tmp_path / "openinference" / "instrumentation" / "google_adk.py"
+    harmful.parent.mkdir(parents=True)
+    for file, text in (("otherdistro.py", OTHER_DISTRO), ("harmless.py", INSTRUMENTOR), (harmful, INSTRUMENTOR)):
+        (tmp_path / file).write_text(text)
+    info = tmp_path / "otherdistro-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: otherdistro\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[opentelemetry_distro]\nother = otherdistro:Distro\n"
+        "[opentelemetry_configurator]\nother = otherdistro:Configurator\n"
+        "[opentelemetry_instrumentor]\nharmless = harmless:Instrumentor\n"
+        "google_adk = openinference.instrumentation.google_adk:GoogleADKInstrumentor\n"
+    )
+    (tmp_path / "app.py").write_text(
+        "import os\nfrom maslens.instrumentation import session\nfrom opentelemetry import trace\n"
+        "with session('c-1'), trace.get_tracer('theirs').start_as_current_span('theirs'):\n    pass\n"
+        "print(os.environ['CREWAI_DISABLE_TELEMETRY'])\n"
+    )
+    other = {"OTEL_PYTHON_DISTRO": "other", "OTEL_PYTHON_CONFIGURATOR": "other", "PYTHONPATH": str(tmp_path)}
+    done = observed([*INSTRUMENT, sys.executable, "app.py"], sink, tmp_path, **other)
+    assert done.stdout == "harmless switched on\ntrue\n", done.stderr
+    assert len(sink.spans) == 1
+    assert sink.named("theirs").attributes["gen_ai.conversation.id"] == "c-1"
+    assert "telemetry.distro.name" not in sink.named("theirs").resource
 
 
 def test_child_processes_are_observed_too(sink: Sink, tmp_path: Path) -> None:

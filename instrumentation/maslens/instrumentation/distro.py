@@ -25,8 +25,9 @@ class MaslensDistro(BaseDistro):  # type: ignore[misc]  # untyped upstream
     """Sets what keeps data whole before anything reads it, and lets `zero_code` choose the instrumentors."""
 
     def _configure(self, **_: Any) -> None:
-        from maslens.instrumentation.zero_code import prepare
+        from maslens.instrumentation.zero_code import in_charge, prepare
 
+        in_charge()
         prepare()
 
     def load_instrumentor(self, entry_point: Any, **kwargs: Any) -> None:

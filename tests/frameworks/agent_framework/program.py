@@ -30,7 +30,8 @@ async def main() -> None:
     workflow = SequentialBuilder(participants=[agent("writer"), agent("critic")]).build()
     print("2:", len((await workflow.run("A line on foxes")).get_outputs()) > 0)
     try:
-        await agent("tech").run("dead")
+        tech = agent("tech")
+        await tech.run("dead", session=tech.create_session(session_id="conv-3"))
     except Exception as error:
         print("3:", type(error).__name__)
 

@@ -9,5 +9,6 @@ SCRIPT = {
 }
 SAYS = ["1: True", "2: True", "3: ChatClientException"]
 ERRORS = [("tech", False)]
-SESSIONS = None
+SESSIONS = {"conv-3": "failure"}
+UNNAMED = ["success", "success"]
 CONTEXTS = []

@@ -15,4 +15,5 @@ SCRIPT = {
 SAYS = ["1: It is on its way.", "2: Nobody can."]
 ERRORS = [("tech", True)]
 SESSIONS = {"conv-1": "success", "conv-2": "success"}
+UNNAMED = []
 CONTEXTS = []

@@ -9,6 +9,7 @@ SCRIPT = {
 }
 SAYS = ["1: On its way. DONE", "2: A quick red fox.", "3: RuntimeError"]
 ERRORS = [("tech", False)]
-SESSIONS = None
+SESSIONS = {}
+UNNAMED = ["failure", "success", "success"]
 CONTEXTS = [("triage", "billing")]
 FUNCTIONS = ["lookup_order"]

@@ -23,5 +23,6 @@ SCRIPT = {
 }
 SAYS = ["1: Order 7 is on its way.", "2: Foxes are red.", "3: BadRequestError"]
 ERRORS = [("tech", False)]
-SESSIONS = None
+SESSIONS = {}
+UNNAMED = ["failure", "success", "success"]
 CONTEXTS = []

@@ -7,5 +7,7 @@ SCRIPT = {
 }
 SAYS = ["1: It is on its way.", "2: LMInvalidRequestError"]
 ERRORS = [("tech", False)]
-SESSIONS = None
+SESSIONS = {}
+UNNAMED = ["failure", "success"]
 CONTEXTS = []
+ENVIRON = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # else the program itself fetches prices from GitHub

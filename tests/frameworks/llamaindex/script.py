@@ -7,5 +7,6 @@ SCRIPT = {
 }
 SAYS = ["1: It is on its way.", "2: BadRequestError"]
 ERRORS = [("tech", False)]
-SESSIONS = None
+SESSIONS = {}
+UNNAMED = ["failure", "success"]
 CONTEXTS = [("triage", "billing")]

@@ -14,11 +14,12 @@ SCRIPT = {
         Reply(text="As I said."),
     ],
     "translator": [Reply(text="en route")],
-    "tech": [Reply(tools=[("reboot", {"device": "router"})])],
+    "tech": [Reply(tools=[("reboot", {"device": "router"})], fails=["reboot"])],
 }
 
 SAYS = ["1: Elle est en route.", "2: As I said.", "3: UserError", "4: BadRequestError"]
 ERRORS = [("tech", False), ("triage", False)]
 SESSIONS = {"conv-1": "success", "conv-2": "success", "conv-3": "failure", "conv-4": "failure"}
+UNNAMED = []
 CONTEXTS = [("triage", "billing"), ("triage", "billing"), ("triage", "tech")]
 FUNCTIONS = ["lookup_order", "reboot"]

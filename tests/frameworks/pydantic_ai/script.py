@@ -7,9 +7,13 @@ SCRIPT = {
         Reply(text="That one too."),
     ],
     "billing": [Reply(tools=[("lookup_order", {"order": "7"})]), Reply(text="shipped")],
-    "tech": [Reply(tools=[("reboot", {"device": "router"})]), Reply(status=400, text="the model refuses")],
+    "tech": [
+        Reply(tools=[("reboot", {"device": "router"})], fails=["reboot"]),
+        Reply(status=400, text="the model refuses"),
+    ],
 }
 SAYS = ["1: It is on its way.", "2: That one too.", "3: RuntimeError", "4: ModelRequestRejectedError"]
 ERRORS = [("tech", False), ("tech", False)]
-SESSIONS = None  # every run is a conversation of its own, under an id made up for it
+SESSIONS = {}
+UNNAMED = ["failure", "failure", "success", "success"]
 CONTEXTS = []

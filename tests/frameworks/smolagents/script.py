@@ -15,5 +15,6 @@ SCRIPT = {
 }
 SAYS = ["1: It is on its way.", "2: Nobody can."]
 ERRORS = [("tech", True)]
-SESSIONS = None
+SESSIONS = {}
+UNNAMED = ["success", "success"]
 CONTEXTS = []

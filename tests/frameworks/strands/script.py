@@ -12,5 +12,6 @@ SCRIPT = {
 }
 SAYS = ["1: completed", "2: Because.", "3: BadRequestError"]
 ERRORS = [("tech", False)]
-SESSIONS = None
+SESSIONS = {}
+UNNAMED = ["failure", "success", "success"]
 CONTEXTS = []

@@ -12,15 +12,16 @@ from typing import Any
 
 from maslens.instrumentation.guard import swallowed
 from maslens.instrumentation.zero_code.catalogue import FRAMEWORKS
-from maslens.instrumentation.zero_code.environment import prepare
+from maslens.instrumentation.zero_code.environment import keep_from_vendors, prepare
 from maslens.instrumentation.zero_code.installed import Choice, choices, version_of
 from wrapt import register_post_import_hook
 
-__all__ = ["activate", "load", "prepare"]
+__all__ = ["activate", "in_charge", "join", "load", "prepare"]
 
 _log = logging.getLogger("maslens.instrumentation")
 _OURS_TO_CHOOSE = {one.target for framework in FRAMEWORKS for one in (*framework.instrumentors, *framework.harmful)}
 _activated: set[str] = set()
+_distro: list[str] = []  # ours, where the loader took it
 
 
 def load(entry_point: Any, arguments: dict[str, Any]) -> None:
@@ -28,6 +29,33 @@ def load(entry_point: Any, arguments: dict[str, Any]) -> None:
     if entry_point.value in _OURS_TO_CHOOSE or _is_done_by(entry_point.name):
         return
     entry_point.load()().instrument(**arguments)
+
+
+def in_charge() -> None:
+    """The loader has taken our distro: what `join` does for a foreign one is done already."""
+    _distro.append("maslens")
+
+
+def join() -> None:
+    """Before the instrumentors, also under a distro of somebody else: the loader takes the first it finds of several.
+
+    Its exporter stays; our choice of instrumentors and our stamp on every span are added, vendors are kept out.
+    """
+    if _distro:
+        return
+    try:
+        from maslens.instrumentation.setup import init
+        from wrapt import wrap_function_wrapper
+
+        keep_from_vendors()
+        init()
+        wrap_function_wrapper("opentelemetry.instrumentation.distro", "BaseDistro.load_instrumentor", _ours_decides)
+    except Exception as mistake:
+        swallowed("join", mistake)
+
+
+def _ours_decides(_wrapped: Any, _other: Any, args: Any, kwargs: Any) -> None:
+    load(args[0], kwargs)
 
 
 def _is_done_by(name: str) -> bool:

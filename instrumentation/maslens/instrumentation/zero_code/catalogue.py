@@ -91,6 +91,7 @@ FRAMEWORKS: tuple[Framework, ...] = (
         distributions=("agent-framework-core", "agent-framework"),
         module="agent_framework",
         native=True,
+        fills=True,
     ),
     Framework(
         id="pydantic-ai",

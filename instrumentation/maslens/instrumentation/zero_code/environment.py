@@ -55,9 +55,15 @@ def prepare(
     wanted = {**_DESTINATION, **{name: str(value) for name, value in unset_limits(environ).items()}}
     protocol = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
     wanted["OTEL_EXPORTER_OTLP_ENDPOINT"] = DEFAULT_GRPC if protocol == "grpc" else DEFAULT_HTTP
-    if not vendors_wanted(environ):
-        wanted.update(_NOT_TO_VENDORS)
     wanted.update({"on": _CONTENT_ON, "off": _CONTENT_OFF}.get(content, {}))
+    added = {name: value for name, value in wanted.items() if name not in environ}
+    environ.update(added)
+    return added | keep_from_vendors(environ)
+
+
+def keep_from_vendors(environ: MutableMapping[str, str] = os.environ) -> dict[str, str]:
+    """Have frameworks send nothing to their makers, where neither they nor we are told to; returns what was added."""
+    wanted = {} if vendors_wanted(environ) else _NOT_TO_VENDORS
     added = {name: value for name, value in wanted.items() if name not in environ}
     environ.update(added)
     return added

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, requires
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points, requires
 from typing import Literal, TypeAlias
 
 from maslens.instrumentation.config import ConfigError, export_config
@@ -215,6 +215,19 @@ def _old_distro(_: Environ) -> Iterator[Finding]:
         )
 
 
+def _other_distros(environ: Environ) -> Iterator[Finding]:
+    others = {point.name for point in entry_points(group="opentelemetry_distro")} - {"maslens"}
+    if others and environ.get("OTEL_PYTHON_DISTRO") != "maslens":
+        yield Finding(
+            code="two-distros",
+            severity="warning",
+            subject=", ".join(sorted(others)),
+            problem="opentelemetry-instrument takes the first distro it finds; under another one limits stay at 128",
+            cure="start with `maslens run`, or OTEL_PYTHON_DISTRO=maslens and OTEL_PYTHON_CONFIGURATOR=maslens",
+            handled=True,
+        )
+
+
 def _disabled(environ: Environ) -> Iterator[Finding]:
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         yield _variable("OTEL_SDK_DISABLED", "error", "no span is made at all", "unset it")
@@ -374,6 +387,7 @@ _CHECKS: tuple[Callable[[Environ], Iterator[Finding]], ...] = (
     _native_and_instrumented,
     _openlit_langgraph,
     _old_distro,
+    _other_distros,
     _disabled,
     _limits,
     _content,
