@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -33,12 +34,14 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--rate", type=float, default=0.0)
+    parser.add_argument("--content-type", default="application/x-protobuf", help="over HTTP")
     arguments = parser.parse_args()
     bodies: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     for body in read_requests(arguments.file):
         bodies.put(body)
     tally = Tally(rate=arguments.rate)
-    send = _grpc if urlsplit(arguments.url).scheme == "grpc" else _http
+    over_grpc = urlsplit(arguments.url).scheme == "grpc"
+    send = _grpc if over_grpc else partial(_http, headers={"content-type": arguments.content_type})
     workers = [threading.Thread(target=send, args=(arguments.url, bodies, tally)) for _ in range(arguments.connections)]
     for worker in workers:
         worker.start()
@@ -69,14 +72,14 @@ class Tally:
             setattr(self, name, getattr(self, name) + 1)
 
 
-def _http(url: str, bodies: queue.SimpleQueue[bytes], tally: Tally) -> None:
+def _http(url: str, bodies: queue.SimpleQueue[bytes], tally: Tally, *, headers: dict[str, str]) -> None:
     address = urlsplit(url)
     connection = HTTPConnection(address.hostname or "127.0.0.1", address.port, timeout=GIVE_UP_S)
     for body in _waiting(bodies, tally):
         give_up = time.monotonic() + GIVE_UP_S
         while time.monotonic() < give_up:
             try:
-                connection.request("POST", address.path, body, {"content-type": "application/x-protobuf"})
+                connection.request("POST", address.path, body, headers)
                 answer = connection.getresponse()
                 answer.read()
                 status = answer.status

@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.bench.processes import family
 from tests.e2e.running import ANY_PORTS, Up, answer, eventually, here, maslens
 from tests.e2e.spans import request
 
@@ -308,6 +309,28 @@ def test_a_killed_owner_owns_nothing(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "1 traces were computed again\n"), done.stderr
     again = running.start()
     assert again.stop() == 0
+
+
+def test_with_front_ends_it_is_the_same_to_everybody(tmp_path: Path) -> None:
+    served = Up(tmp_path / "data", flags=["--front-ends=2"]).start()
+    assert served.process is not None
+    try:
+        send_session(HttpExporter(endpoint=f"{served.otlp_http}/v1/traces"), "over-http", ("a", "b"))
+        send_session(GrpcExporter(endpoint=served.otlp_grpc.removeprefix("grpc://"), insecure=True), "grpc", ("c", "d"))
+        eventually(lambda: count(served, "SELECT count() FROM handoffs") == 2)
+        metrics = httpx.get(f"{served.url}/metrics", timeout=30).text
+        assert 'maslens_receiver_items_total{kind="traces"} 12.0' in metrics
+        front_ends = [pid for pid in family(served.process.pid) if pid != served.process.pid]
+        assert len(front_ends) == 2
+        os.kill(front_ends[0], signal.SIGKILL)
+        eventually(
+            lambda: "maslens_receiver_front_end_restarts_total 1.0" in httpx.get(f"{served.url}/metrics").text,
+            within_s=60,
+        )
+        eventually(lambda: "maslens_receiver_front_ends 2.0" in httpx.get(f"{served.url}/metrics").text, within_s=60)
+        assert httpx.get(f"{served.url}/readyz").status_code == 200
+    finally:
+        assert served.stop() == 0
 
 
 def test_a_token_guards_every_surface(tmp_path: Path) -> None:

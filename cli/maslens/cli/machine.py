@@ -23,6 +23,7 @@ from maslens.collector_processor import (
     ReceiverConfig,
     TlsConfig,
     Tokens,
+    spare_front_ends,
 )
 from maslens.storage import Store
 
@@ -42,6 +43,7 @@ def receiver(settings: Settings, store: Store, *, serving: bool = True) -> Recei
             tokens=tokens(settings),
             tls=tls(settings),
             insecure=settings.insecure,
+            front_ends=_front_ends(settings) if serving else 0,
             journal=_journal(settings),
             loader=_loader(settings),
         )
@@ -78,6 +80,10 @@ def in_our_words(make: Callable[[], T]) -> T:
         raise NotThere(one_line(str(reason))) from None
     except (OSError, ValueError) as wrong:
         raise BadInput(one_line(str(wrong))) from None
+
+
+def _front_ends(settings: Settings) -> int:
+    return spare_front_ends() if settings.front_ends == "auto" else int(settings.front_ends)
 
 
 def _journal(settings: Settings) -> JournalConfig:

@@ -186,6 +186,9 @@ def _server_command(name: str, text: str) -> None:
         journal_max_bytes: Annotated[
             str | None, typer.Option("--journal-max-bytes", metavar="SIZE", help=_brief("journal_max_bytes"))
         ] = None,
+        front_ends: Annotated[
+            str | None, typer.Option("--front-ends", metavar="N|auto", help=_brief("front_ends"))
+        ] = None,
         log_level: Annotated[str | None, typer.Option("--log-level", metavar="LEVEL", help=_brief("log_level"))] = None,
         config: Config = None,
     ) -> None:

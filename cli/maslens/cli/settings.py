@@ -22,6 +22,7 @@ else:
 ENV_PREFIX = "MASLENS_"
 CONFIG_NAMES = ("maslens.yaml", "maslens.yml", "maslens.toml")  # looked for in the working directory
 CONFIG_VARIABLE = "MASLENS_CONFIG"
+MOST_FRONT_ENDS = 64
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -54,6 +55,9 @@ class Settings:
         "holds `journal`, where acknowledged requests wait, and `deadletter`; default: the data directory",
     ] = None
     journal_max_bytes: Annotated[int, "acknowledged bytes that may wait before senders are pushed back"] = 4 * 1024**3
+    front_ends: Annotated[
+        str, "processes that take OTLP in for this one, on Linux; 0: none, this one does; auto: as cores are left over"
+    ] = "0"
     batch_max_bytes: Annotated[int, "bytes of one insert at most"] = 12 * 1024**2
     batch_max_wait_s: Annotated[float, "longest time a request waits for others to be inserted with it"] = 0.75
     sidecar_interval_s: Annotated[float, "pause between two looks at which sessions got new spans"] = 0.5
@@ -72,6 +76,10 @@ class Settings:
         for name in ("batch_max_wait_s", "sidecar_interval_s", "session_idle_s"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise SettingError(name, f"must be above 0 and at most 86400 seconds, got {getattr(self, name)}")
+        if self.front_ends != "auto" and not (self.front_ends.isdecimal() and int(self.front_ends) <= MOST_FRONT_ENDS):
+            raise SettingError(
+                "front_ends", f"must be auto or a number from 0 to {MOST_FRONT_ENDS}, got {self.front_ends!r}"
+            )
         if self.log_level not in LOG_LEVELS:
             raise SettingError("log_level", f"must be one of {', '.join(LOG_LEVELS)}, got {self.log_level!r}")
         if (self.tls_cert is None) != (self.tls_key is None):

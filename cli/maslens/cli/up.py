@@ -150,9 +150,11 @@ def _problems(store: Store, receiver: Receiver | None) -> Sequence[str]:
     problems = []
     if isinstance(store, PatientStore) and not store.ready:
         problems.append("the store is not there yet")
-    refusing = receiver.metrics().refusing if receiver is not None else ""
-    if refusing:
-        problems.append(f"nothing is taken just now: {refusing}")
+    stats = receiver.metrics() if receiver is not None else None
+    if stats is not None and stats.refusing:
+        problems.append(f"nothing is taken just now: {stats.refusing}")
+    if receiver is not None and receiver.front_ends is not None and not receiver.front_ends.serving:
+        problems.append("no front end is running just now")
     return problems
 
 

@@ -67,6 +67,8 @@ def _receiver(receiver: Receiver) -> dict[str, object]:
         "rejected_items_total": stats.intake.rejected,
         "mended_requests_total": stats.intake.mended,
         "refusing": int(bool(stats.refusing)),
+        "front_ends": stats.front_ends,
+        "front_end_restarts_total": stats.front_end_restarts,
     }
 
 
@@ -78,6 +80,8 @@ _RECEIVER_HELP = {
     "rejected_items_total": "Spans and log records left out of a partial success, by reason.",
     "mended_requests_total": "Requests that needed mending (nested values, text that is no UTF-8).",
     "refusing": "1 while nothing is taken, because the journal or its disk is full.",
+    "front_ends": "Front-end processes that serve just now; 0 where this process serves.",
+    "front_end_restarts_total": "Front ends that died and were started again.",
 }
 
 

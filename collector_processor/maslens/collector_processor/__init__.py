@@ -12,6 +12,7 @@ from maslens.collector_processor.errors import (
     Refused,
     TryAgain,
 )
+from maslens.collector_processor.front_ends import spare_front_ends
 from maslens.collector_processor.http_server import HttpLimits
 from maslens.collector_processor.inspection import Window
 from maslens.collector_processor.journal import Journal, JournalConfig
@@ -44,4 +45,5 @@ __all__ = [
     "TryAgain",
     "Window",
     "redact",
+    "spare_front_ends",
 ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from maslens.collector_processor.access import RateLimiter, TlsConfig, Tokens
+from maslens.collector_processor.access import TlsConfig, Tokens
 from maslens.collector_processor.answers import UNIMPLEMENTED, Failure, failure, success
 from maslens.collector_processor.errors import ConfigError, Refused
 from maslens.collector_processor.intake import Intake
@@ -35,16 +34,16 @@ class GrpcReceiver:
     """One server on one address. All of it runs in one event loop."""
 
     def __init__(
-        self, *, intake: Intake, tokens: Tokens, rates: RateLimiter, max_body_bytes: int, max_streams: int = 128
+        self, *, intake: Intake, tokens: Tokens, max_body_bytes: int, max_streams: int = 128, share_port: bool = False
     ) -> None:
         self._intake = intake
+        self._sink = intake.sink
         self._tokens = tokens
-        self._rates = rates
         self._options = [
             ("grpc.max_receive_message_length", max_body_bytes),  # holds after decompression too
             ("grpc.max_metadata_size", 16 << 10),
             ("grpc.max_concurrent_streams", max_streams),  # of one connection
-            ("grpc.so_reuseport", 0),  # a second receiver must not share the port unnoticed
+            ("grpc.so_reuseport", int(share_port)),  # a second receiver must not share the port unnoticed
         ]
         self._server: Any = None
         self._health: Any = health.aio.HealthServicer()  # type: ignore[attr-defined,unused-ignore]  # no stubs
@@ -84,7 +83,7 @@ class GrpcReceiver:
             return None if message is None else self._refuser(Failure(404, UNIMPLEMENTED, message), "path")
         try:
             grant = self._tokens.grant(dict(details.invocation_metadata).get("authorization"), "ingest")
-            refusal = self._intake.refusal()
+            refusal = self._sink.refusal()
             if refusal is not None:
                 raise refusal
         except Refused as refused:
@@ -92,9 +91,9 @@ class GrpcReceiver:
 
         async def export(body: bytes, context: Any) -> bytes:
             try:
-                self._rates.spend(grant, len(body), now=time.monotonic())
+                await self._sink.spend(grant, len(body))
             except Refused as refused:
-                self._intake.counters.refuse(refused.reason)
+                self._sink.refused(refused.reason)
                 await _abort(context, failure(refused))
             try:
                 taken = await self._intake.take(signal, body)
@@ -106,7 +105,7 @@ class GrpcReceiver:
 
     def _refuser(self, failed: Failure, reason: str) -> Any:
         async def refuse(_messages: Any, context: Any) -> None:
-            self._intake.counters.refuse(reason)
+            self._sink.refused(reason)
             await _abort(context, failed)
 
         return grpc.stream_unary_rpc_method_handler(refuse)

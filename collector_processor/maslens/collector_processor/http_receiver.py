@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from maslens.collector_processor.access import Grant, RateLimiter, Tokens
+from maslens.collector_processor.access import Tokens
 from maslens.collector_processor.answers import (
     INVALID_ARGUMENT,
     NOT_FOUND,
@@ -41,10 +40,8 @@ class HttpReceiver:
 
     intake: Intake
     tokens: Tokens
-    rates: RateLimiter
     limits: HttpLimits
     cors_origins: tuple[str, ...] = ()  # "*" for all; none: a browser's scripts may not send
-    _grants: dict[int, Grant] = field(default_factory=dict)
 
     def server(self) -> HttpServer:
         return HttpServer(early=self._early, handle=self._handle, complain=self._complain, limits=self.limits)
@@ -71,7 +68,7 @@ class HttpReceiver:
                 )
             if not supported(headers.get("content-encoding", "")):
                 decompress(headers["content-encoding"], b"", limit=0)
-            refusal = self.intake.refusal()
+            refusal = self.intake.sink.refusal()
             if refusal is not None:
                 raise refusal
         except Refused as refused:
@@ -83,7 +80,7 @@ class HttpReceiver:
         signal, as_json = _PATHS[request.path], _media_type(headers) == JSON
         try:
             grant = self.tokens.grant(headers.get("authorization"), "ingest")
-            self.rates.spend(grant, len(body), now=time.monotonic())
+            await self.intake.sink.spend(grant, len(body))
             if len(body) > _OFF_THE_LOOP and (as_json or headers.get("content-encoding")):
                 loop = asyncio.get_running_loop()
                 body = await loop.run_in_executor(None, self._decoded, signal, body, headers, as_json)
@@ -120,7 +117,7 @@ class HttpReceiver:
         self, failed: Failure, headers: Mapping[str, str], *extra: tuple[str, str], reason: str | None = None
     ) -> Response:
         if reason is not None:
-            self.intake.counters.refuse(reason)
+            self.intake.sink.refused(reason)
         as_json = _media_type(headers) == JSON
         if failed.retry_after is not None:
             extra = (*extra, ("retry-after", str(failed.retry_after)))

@@ -6,10 +6,11 @@ httptools parses. uvicorn would serve as fast (docs/adr/011), but bounds neither
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -81,23 +82,37 @@ class HttpServer:
     buffered: int = 0
     date: bytes = b""
     stopping: bool = False
-    _server: asyncio.Server | None = None
+    _servers: list[asyncio.Server] = field(default_factory=list)
     _sweeper: asyncio.Task[None] | None = None
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Listen; the port that was bound."""
+    async def start(
+        self,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None = None,
+        *,
+        listening: Sequence[socket.socket] | None = None,
+    ) -> int:
+        """Listen (or accept from sockets that do already); the port that was bound."""
         self.date = formatdate(usegmt=True).encode()
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), host, port, ssl=tls, backlog=1024)
+        if listening is None:
+            self._servers = [await loop.create_server(lambda: _Connection(self), host, port, ssl=tls, backlog=1024)]
+        else:
+            self._servers = [
+                await loop.create_server(lambda: _Connection(self), sock=each, ssl=tls, backlog=1024)
+                for each in listening
+            ]
         self._sweeper = loop.create_task(self._sweep())
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(self._servers[0].sockets[0].getsockname()[1])
 
     async def stop(self, grace: float) -> None:
         """Take no more, let what is under way end for `grace` seconds, close."""
-        if self._server is None or self._sweeper is None:
+        if not self._servers or self._sweeper is None:
             return
         self.stopping = True
-        self._server.close()
+        for server in self._servers:
+            server.close()
         deadline = time.monotonic() + grace
         for connection in tuple(self.connections):
             connection.finish()

@@ -181,7 +181,7 @@ class Journal:
 
     # --- in ---------------------------------------------------------------------------------------------------------
 
-    def append(self, signal: Signal, payload: bytes, *, items: int = 0) -> Future[int]:
+    def append(self, signal: Signal, payload: bytes | memoryview, *, items: int = 0) -> Future[int]:
         """A future of the record's sequence number, set once it is on disk.
 
         Raises TryAgain (at once, or through the future) where nothing was kept and the same bytes may be sent later.
@@ -191,12 +191,16 @@ class Journal:
         self._writer.put(entry(signal, payload, items, future))
         return future
 
-    async def append_async(self, signal: Signal, payload: bytes, *, items: int = 0) -> int:
-        """As `append`, from a coroutine."""
+    def append_soon(self, signal: Signal, payload: bytes | memoryview, *, items: int = 0) -> asyncio.Future[int]:
+        """As `append`, in an event loop and with a future of its."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[int] = loop.create_future()
         self._writer.put(entry(signal, payload, items, (loop, future)))
-        return await future
+        return future
+
+    async def append_async(self, signal: Signal, payload: bytes | memoryview, *, items: int = 0) -> int:
+        """As `append`, from a coroutine."""
+        return await self.append_soon(signal, payload, items=items)
 
     def refusal(self) -> TryAgain | None:
         """Why nothing is taken just now: worth asking before work is done for a request."""

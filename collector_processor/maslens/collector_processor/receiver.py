@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -11,17 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
-from maslens.collector_processor.access import RateLimiter, TlsConfig, Tokens, check_exposure
+from maslens.collector_processor.access import TlsConfig, Tokens, check_exposure
 from maslens.collector_processor.deadletter import DeadLetterConfig, DeadLetters
 from maslens.collector_processor.errors import ConfigError
-from maslens.collector_processor.grpc_receiver import GrpcReceiver
-from maslens.collector_processor.http_receiver import HttpReceiver
-from maslens.collector_processor.http_server import HttpLimits, HttpServer
+from maslens.collector_processor.front_ends import FrontEnds
+from maslens.collector_processor.http_server import HttpLimits
 from maslens.collector_processor.inspection import Window
-from maslens.collector_processor.intake import Intake, IntakeStats, Stage
+from maslens.collector_processor.intake import Intake, Stage
 from maslens.collector_processor.journal import Journal, JournalConfig, JournalStats
 from maslens.collector_processor.loader import Loader, LoaderConfig, LoaderStats
 from maslens.collector_processor.signals import SIGNALS, Signal
+from maslens.collector_processor.sink import IntakeStats, JournalSink
+from maslens.collector_processor.transports import TransportConfig, Transports
 from maslens.storage import Store
 
 _log = structlog.get_logger(__name__)
@@ -39,12 +39,15 @@ class ReceiverConfig:
     cors_origins: tuple[str, ...] = ()
     window: Window = field(default_factory=Window)
     stages: Sequence[Stage] = ()  # redaction, applied before anything is written
+    front_ends: int = 0  # processes that serve the transports; 0: this one does
     http: HttpLimits = field(default_factory=HttpLimits)
     journal: JournalConfig = field(default_factory=JournalConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     dead_letters: DeadLetterConfig = field(default_factory=DeadLetterConfig)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.front_ends <= 64:
+            raise ConfigError(f"front_ends must be between 0 and 64, got {self.front_ends}")
         check_exposure([self.host], tokens=self.tokens, tls=self.tls, insecure=self.insecure)
 
 
@@ -61,6 +64,8 @@ class ReceiverStats:
     dead_letters: int  # in the folder now
     dead_letter_bytes: int
     refusing: str  # why nothing is taken just now; empty while all is well
+    front_ends: int  # processes that serve just now; 0 where this one serves
+    front_end_restarts: int
 
 
 class Receiver:
@@ -72,13 +77,18 @@ class Receiver:
         self.journal = Journal(config.directory / "journal", config.journal)
         self.dead_letters = DeadLetters(config.directory / "deadletter", config.dead_letters)
         self.loader = Loader(self.journal, store, self.dead_letters, config.loader)
-        self.intake = Intake(self.journal, window=config.window, stages=config.stages)
+        self.sink = JournalSink(self.journal)
+        self.intake = Intake(self.sink, window=config.window, stages=config.stages)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="maslens-receiver", daemon=True)
         self._ready: threading.Event = threading.Event()
         self._failure: BaseException | None = None
-        self._grpc: GrpcReceiver | None = None
-        self._http: HttpServer | None = None
+        self.front_ends: FrontEnds | None = None
+        self._transports: Transports | FrontEnds = Transports(_transports(config), self.intake)
+        if config.front_ends:
+            self._transports = self.front_ends = FrontEnds(
+                _transports(config), self.sink, number=config.front_ends, window=config.window, stages=config.stages
+            )
 
     def start(self) -> None:
         """Return once both transports listen. Raises ConfigError where one cannot."""
@@ -114,7 +124,7 @@ class Receiver:
         ages = [each.oldest_ns for each in pending.values() if each.records] + [cut.received_ns for cut in outstanding]
         refusal = self.journal.refusal()
         return ReceiverStats(
-            intake=self.intake.counters.stats(),
+            intake=self.sink.counters.stats(),
             journal=self.journal.stats(),
             loader=self.loader.stats(),
             lag_items={
@@ -129,6 +139,8 @@ class Receiver:
             dead_letters=self.dead_letters.count,
             dead_letter_bytes=self.dead_letters.size,
             refusing=refusal.reason if refusal else "",
+            front_ends=self.front_ends.serving if self.front_ends else 0,
+            front_end_restarts=self.front_ends.restarts if self.front_ends else 0,
         )
 
     # --- the event loop's thread ------------------------------------------------------------------------------------
@@ -147,32 +159,20 @@ class Receiver:
         loop.close()
 
     async def _serve(self) -> None:
-        config, rates = self.config, RateLimiter()
-        if config.grpc_port is not None:
-            self._grpc = GrpcReceiver(
-                intake=self.intake, tokens=config.tokens, rates=rates, max_body_bytes=config.http.max_body_bytes
-            )
-            self.grpc_port = await self._grpc.start(config.host, config.grpc_port, config.tls)
-        if config.http_port is not None:
-            self._http = HttpReceiver(
-                intake=self.intake,
-                tokens=config.tokens,
-                rates=rates,
-                limits=config.http,
-                cors_origins=config.cors_origins,
-            ).server()
-            tls = _context(config.tls) if config.tls else None
-            self.http_port = await self._http.start(config.host, config.http_port, tls)
+        await self._transports.start()
+        self.grpc_port, self.http_port = self._transports.grpc_port, self._transports.http_port
 
     async def _stop_serving(self, grace: float) -> None:
-        stopping = [server.stop(grace) for server in (self._grpc, self._http) if server is not None]
-        await asyncio.gather(*stopping, return_exceptions=True)
+        await self._transports.stop(grace)
 
 
-def _context(tls: TlsConfig) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tls.certificate, tls.key)
-    if tls.client_ca is not None:
-        context.load_verify_locations(tls.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+def _transports(config: ReceiverConfig) -> TransportConfig:
+    return TransportConfig(
+        host=config.host,
+        grpc_port=config.grpc_port,
+        http_port=config.http_port,
+        tokens=config.tokens,
+        tls=config.tls,
+        cors_origins=config.cors_origins,
+        http=config.http,
+    )

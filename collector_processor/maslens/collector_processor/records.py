@@ -72,7 +72,7 @@ def unpack_segment(raw: bytes) -> SegmentHeader | None:
     )
 
 
-def pack_record(code: int, payload: bytes, *, items: int, sequence: int, received_ns: int) -> bytes:
+def pack_record(code: int, payload: bytes | memoryview, *, items: int, sequence: int, received_ns: int) -> bytes:
     """The record's header; the payload follows it as it is."""
     raw = _RECORD.pack(RECORD_MAGIC, len(payload), code, 0, 0, items, sequence, received_ns, zlib.crc32(payload))
     return raw + _CRC.pack(zlib.crc32(raw))

@@ -93,7 +93,21 @@ def redact(rules: RedactionRules) -> Stage:
                 scoped.items.extend(items)
         return bytes(frame.SerializeToString())
 
-    return stage
+    return _Redaction(rules, stage)
+
+
+@dataclass(frozen=True, slots=True)
+class _Redaction:
+    """The stage, which can be sent to another process as the rules it was made from."""
+
+    rules: RedactionRules
+    apply: Stage
+
+    def __call__(self, signal: Signal, body: bytes) -> bytes:
+        return self.apply(signal, body)
+
+    def __reduce__(self) -> tuple[Callable[[RedactionRules], Stage], tuple[RedactionRules]]:
+        return redact, (self.rules,)
 
 
 def is_content(key: str, *, inside: str = "") -> bool:

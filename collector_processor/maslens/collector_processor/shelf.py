@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -94,7 +94,7 @@ class Shelf:
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def append(self, parts: list[bytes], *, records: int) -> float:
+    def append(self, parts: Sequence[bytes | memoryview], *, records: int) -> float:
         """Headers and payloads of the next `records` records, on disk on return; the seconds the sync took.
 
         Raises OSError, and then none of them counts; `rotate` must follow before the next `append`.
@@ -277,7 +277,7 @@ class Shelf:
             )
 
 
-def write_all(fd: int, parts: list[bytes], offset: int) -> int:
+def write_all(fd: int, parts: Sequence[bytes | memoryview], offset: int) -> int:
     """All of `parts`, one after the other, from `offset` on; how many bytes that was."""
     total = 0
     for first in range(0, len(parts), _IOV_MAX):

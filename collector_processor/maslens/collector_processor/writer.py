@@ -26,7 +26,7 @@ Waiter: TypeAlias = "Future[int] | tuple[asyncio.AbstractEventLoop, asyncio.Futu
 @dataclass(frozen=True, slots=True)
 class Entry:
     signal: Signal
-    payload: bytes
+    payload: bytes | memoryview
     items: int
     waiter: Waiter
     received_ns: int
@@ -109,7 +109,7 @@ class GroupWriter:
                 shelf.rotate()
                 self._broken = False
             position, first = shelf.end, shelf.next_sequence
-            parts: list[bytes] = []
+            parts: list[bytes | memoryview] = []
             for sequence, entry in enumerate(entries, first):
                 parts.append(
                     pack_record(
@@ -158,7 +158,7 @@ class GroupWriter:
         return None
 
 
-def entry(signal: Signal, payload: bytes, items: int, waiter: Waiter) -> Entry:
+def entry(signal: Signal, payload: bytes | memoryview, items: int, waiter: Waiter) -> Entry:
     return Entry(signal, payload, items, waiter, time.time_ns())
 
 

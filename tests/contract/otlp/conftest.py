@@ -12,14 +12,18 @@ from tests.collector_processor.stores import MemoryStore
 from tests.contract.otlp.endpoint import Endpoint, assert_full_success, endpoint_from_environment, trace_request
 
 
-@pytest.fixture(scope="session")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+@pytest.fixture(scope="session", params=[pytest.param(0, id="one process"), pytest.param(2, id="front ends")])
+def endpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     given = endpoint_from_environment()
     if given is not None:
+        if request.param:
+            pytest.skip("the endpoint that was given is tested once")
         yield given
         return
     directory: Path = tmp_path_factory.mktemp("receiver")
-    receiver = Receiver(ReceiverConfig(directory=directory, grpc_port=0, http_port=0), MemoryStore())
+    receiver = Receiver(
+        ReceiverConfig(directory=directory, grpc_port=0, http_port=0, front_ends=request.param), MemoryStore()
+    )
     receiver.start()
     try:
         yield Endpoint(f"http://127.0.0.1:{receiver.http_port}", f"127.0.0.1:{receiver.grpc_port}", ours=True)
@@ -28,9 +32,12 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
 
 
 @pytest.fixture(autouse=True)
-def _still_serving(request: pytest.FixtureRequest, endpoint: Endpoint) -> Iterator[None]:
+def _still_serving(request: pytest.FixtureRequest) -> Iterator[None]:
     """Whatever a test sent, the next good request is served."""
     yield
+    if "endpoint" not in request.fixturenames:
+        return
+    endpoint = request.getfixturevalue("endpoint")
     if endpoint.http:
         assert endpoint.post(trace_request()).status == 200
     if endpoint.grpc:
