@@ -314,18 +314,57 @@ def test_log_bodies_and_attributes_too() -> None:
     assert second.body.string_value == "plain"
 
 
-def test_values_nested_too_deep_are_malformed_and_nothing_breaks() -> None:
-    content: Any = "x"
-    for _ in range(30):
-        content = [content]
-    assert ready("traces", traces(span(attributes=[KeyValue(key="k", value=value(content))])).SerializeToString()).items
-    raw = b"\x0a\x01x"  # an AnyValue, wrapped in arrays by hand: the encoder here has a limit too
-    for _ in range(5000):
+def _nested(levels: int, innermost: bytes = b"\x0a\x01x") -> bytes:
+    """An AnyValue, wrapped in arrays by hand: the encoder here has a limit."""
+    raw = innermost
+    for _ in range(levels):
         raw = _field(0x2A, _field(0x0A, raw))
-    deep = _field(0x4A, _field(0x0A, b"k") + _field(0x12, raw))
-    spans = _field(0x12, span().SerializeToString() + deep)
-    with pytest.raises(Malformed, match="nested too deep"):
-        ready("traces", _field(0x0A, _field(0x12, spans)))
+    return raw
+
+
+def _pair_of(raw: bytes) -> bytes:
+    return _field(0x0A, b"k") + _field(0x12, raw)
+
+
+def _spans(*raw: bytes) -> bytes:
+    return _field(0x0A, _field(0x12, b"".join(_field(0x12, each) for each in raw)))
+
+
+@pytest.mark.parametrize("levels", [1, 30, 48, 49, 50, 100, 1000, 4900])
+def test_values_of_any_depth_become_text(levels: int) -> None:
+    text = "[" * levels + '"x"' + "]" * levels
+    deep = _pair_of(_nested(levels))
+    event = _field(0x12, b"e") + _field(0x1A, deep)
+    link = _field(0x0A, b"l" * 16) + _field(0x22, deep)
+    body = _spans(span().SerializeToString() + _field(0x4A, deep) + _field(0x5A, event) + _field(0x6A, link))
+    group = ExportTraceServiceRequest.FromString(ready("traces", body).body).resource_spans[0]
+    (made,) = group.scope_spans[0].spans
+    assert made.attributes[0].value.string_value == text
+    assert made.events[0].attributes[0].value.string_value == text
+    assert made.links[0].attributes[0].value.string_value == text
+    resource = _field(0x0A, _field(0x0A, _field(0x0A, deep)) + _field(0x12, _field(0x0A, _field(0x1A, deep))))
+    group = ExportTraceServiceRequest.FromString(ready("traces", resource + body).body).resource_spans[0]
+    record = _field(0x2A, _nested(levels)) + _field(0x32, deep)
+    logs = ExportLogsServiceRequest.FromString(ready("logs", _field(0x0A, _field(0x12, _field(0x12, record)))).body)
+    (kept,) = logs.resource_logs[0].scope_logs[0].log_records
+    assert (kept.body.string_value, kept.attributes[0].value.string_value) == (text, text)
+
+
+def test_what_is_deep_is_kept_beside_what_is_wrong() -> None:
+    text = "[" * 200 + '"\\ufffd"' + "]" * 200
+    deep = span(name="deep").SerializeToString() + _field(0x4A, _pair_of(_nested(200, b"\x0a\x01\xff")))
+    bad = span(name="bad", trace_id=b"").SerializeToString()
+    for extra in (b"", _field(0x2A, b"\xff")):  # a name that is no UTF-8: every text of the request is mended
+        prepared = ready("traces", _spans(deep, bad, span(name="plain").SerializeToString() + extra))
+        assert (prepared.items, sum(prepared.rejected.values())) == (2, 1)
+        first = ExportTraceServiceRequest.FromString(prepared.body).resource_spans[0].scope_spans[0].spans[0]
+        assert first.attributes[0].value.string_value == text
+
+
+def test_values_nested_beyond_reason_are_malformed_and_nothing_breaks() -> None:
+    for levels in (5001, 20_000):
+        with pytest.raises(Malformed, match="nested deeper than 10000"):
+            ready("traces", _spans(span().SerializeToString() + _field(0x4A, _pair_of(_nested(levels)))))
     assert ready("traces", traces(span()).SerializeToString()).items == 1
 
 

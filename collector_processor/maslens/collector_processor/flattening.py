@@ -12,17 +12,19 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 from maslens.collector_processor.anyvalue import array_text, kvlist_text
+from maslens.collector_processor.deep_values import flatten_deep
 from maslens.collector_processor.errors import Malformed
 from maslens.collector_processor.signals import Signal
 from maslens.collector_processor.wire import AnyValue, Event, Frame, Hits, KeyValue, Link, Pieces, Resource, Scope
 
+_DEEP: Final = 150  # bytes that values need at least to be nested too deep for the protobuf library
 _MEMO_BYTES: Final = 160  # of one remembered pair
 _MEMO_PAIRS: Final = 8192
 _PATH: Final = re.compile(r"groups\[(\d+)\]\.(?:resource|scopes\[(\d+)\]\.(?:scope|items\[(\d+)\]\.(\w+)))")
 
 
 def flatten_request(signal: Signal, body: bytes) -> bytes:
-    """`body` without arrays and maps. Raises Malformed where one is nested too deep to be read."""
+    """`body` without arrays and maps. Raises Malformed where one cannot be read."""
     hits = Hits[signal]()
     try:
         hits.MergeFromString(body)
@@ -62,12 +64,15 @@ def flatten_value(value: Any) -> None:
 
 
 def opened(kind: type[Any], raw: bytes) -> Any:
-    """A part of a request that is known to be framed well, read whole."""
+    """A part of a request that is known to be framed well, read whole; values nested too deep for that come as text."""
     try:
         return kind.FromString(raw)
     except DecodeError:
-        name = kind.DESCRIPTOR.name
-        raise Malformed(f"a {name} cannot be read: it is damaged, or its values are nested too deep") from None
+        pass
+    try:
+        return kind.FromString(flatten_deep(kind, raw))
+    except DecodeError:
+        raise Malformed(f"a {kind.DESCRIPTOR.name} cannot be read: it is damaged") from None
 
 
 def _flat_item(signal: Signal, raw: bytes, fields: list[str]) -> bytes:
@@ -114,9 +119,10 @@ def _flat_pair(raw: bytes) -> bytes:
     if known is not None:
         return known
     pair = opened(KeyValue, raw)
-    if pair.value.WhichOneof("value") not in _TEXT:
+    if pair.value.WhichOneof("value") in _TEXT:
+        flatten_value(pair.value)
+    elif len(raw) < _DEEP:
         return raw
-    flatten_value(pair.value)
     flat: bytes = pair.SerializeToString()
     if len(raw) <= _MEMO_BYTES:
         if len(_memo) >= _MEMO_PAIRS:

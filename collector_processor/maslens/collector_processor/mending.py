@@ -14,7 +14,7 @@ from typing import Any, Final
 from maslens.collector_processor.flattening import opened
 from maslens.collector_processor.inspection import NO_SPAN, NO_TRACE, Bounds
 from maslens.collector_processor.signals import Signal
-from maslens.collector_processor.wire import Frame, Item, Resource, Scope
+from maslens.collector_processor.wire import Frame, Item, Pieces, Resource, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def mend(signal: Signal, body: bytes, bounds: Bounds, *, readable: bool) -> Mend
 
 def _item(signal: Signal, raw: bytes, bounds: Bounds, rejected: Counter[str], readable: bool) -> bytes | None:
     """One span or log record as it may be stored, None where it may not."""
-    item = opened(Item[signal], raw)
+    item = opened((Pieces if readable else Item)[signal], raw)
     reason = _REASON[signal](item, bounds)
     if reason is not None:
         rejected[reason] += 1
