@@ -20,6 +20,8 @@ import grpc
 import pytest
 import trustme
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from maslens.collector_processor import (
     BatchConfig,
     ConfigError,
@@ -297,6 +299,40 @@ def test_a_stranger_is_refused_before_the_body_is_read(run: Run) -> None:
         headers = "Host: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: 60000000\r\n\r\n"
         connection.sendall(f"POST /v1/traces HTTP/1.1\r\n{headers}".encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 401")
+
+
+def test_reflection_is_not_for_strangers_and_health_is(run: Run) -> None:
+    running = run(tokens=TOKENS)
+    ask = [reflection_pb2.ServerReflectionRequest(list_services="")]
+    with running.endpoint.channel() as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        with pytest.raises(grpc.RpcError) as raised:
+            list(stub.ServerReflectionInfo(iter(ask), timeout=10))
+        assert raised.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        known = (("authorization", "Bearer reader-token-0123456789"),)
+        assert list(stub.ServerReflectionInfo(iter(ask), timeout=10, metadata=known))
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_what_nobody_foresaw_is_answered_so_that_the_client_comes_again(run: Run) -> None:
+    broken = [True]
+
+    def stage(_signal: str, body: bytes) -> bytes:
+        if broken[0]:
+            raise RuntimeError("a bug of ours")
+        return body
+
+    running = run(stages=(stage,))
+    answer = running.endpoint.post(trace_request("a"))
+    assert (answer.status, answer.headers["retry-after"], answer.rpc_status().code) == (503, "1", 14)
+    with pytest.raises(grpc.RpcError) as raised:
+        running.endpoint.export(trace_request("a"))
+    assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert "google.rpc.retryinfo-bin" in dict(raised.value.trailing_metadata())
+    assert running.receiver.metrics().intake.refused["unforeseen"] == 1
+    broken[0] = False
+    assert sent(running.endpoint, None, trace_request("b")) == (200, grpc.StatusCode.OK)
 
 
 def test_a_token_over_its_rate_is_told_when_to_come_back(run: Run) -> None:

@@ -44,6 +44,31 @@ def attributes(rules: RedactionRules, **given: Any) -> dict[str, Any]:
             {"input": '{"a":[{"ssn":"[redacted]","b":2}]}'},
             id="in JSON",
         ),
+        pytest.param(
+            ("ssn",),
+            {"input": '[{"arguments":"{\\"ssn\\":\\"1\\",\\"b\\":2}"}]'},
+            {"input": '[{"arguments":"{\\"ssn\\":\\"[redacted]\\",\\"b\\":2}"}]'},
+            id="in JSON in a string of JSON",
+        ),
+        pytest.param(
+            ("ssn",), {"a": '{"x":"y","ssn":"12'}, {"a": '{"x":"y","ssn":"[redacted]"'}, id="in JSON cut short"
+        ),
+        pytest.param(
+            ("ssn",),
+            {"a": '[{"arguments":"{\\"ssn\\": \\"1\\\\\\"2\\", \\"b\\": 2}"}, {"cut'},
+            {"a": '[{"arguments":"{\\"ssn\\": \\"[redacted]\\", \\"b\\": 2}"}, {"cut'},
+            id="in a string of JSON cut short",
+        ),
+        pytest.param(
+            ("ssn",), {"a": "{'ssn': 'x', 'b': None}"}, {"a": "{'ssn': '[redacted]', 'b': None}"}, id="as Python prints"
+        ),
+        pytest.param(
+            ("ssn",),
+            {"a": 'I call f({"ssn": 12, "b": 1})'},
+            {"a": 'I call f({"ssn": "[redacted]", "b": 1})'},
+            id="amid",
+        ),
+        pytest.param(("ssn",), {"a": '{"ssn": {"x": "12'}, {"a": '{"ssn": "[redacted]"'}, id="an object cut short"),
         pytest.param(("ssn",), {"input": '{"ssn" is not JSON'}, {"input": '{"ssn" is not JSON'}, id="no JSON"),
         pytest.param(("none",), {"a": '{"b": 1}'}, {"a": '{"b": 1}'}, id="untouched byte by byte"),
     ],
@@ -66,6 +91,10 @@ def test_by_key(keys: tuple[str, ...], given: dict[str, Any], expected: dict[str
         ("key", "AKIAIOSFODNN7EXAMPLE", "[key]"),
         ("key", "task-oriented skeleton", "task-oriented skeleton"),
         ("ticket=T-[0-9]+", "see T-123", "see [ticket]"),
+        ("email", '{"t":"hi\\nann@example.org"}', '{"t":"hi\\n[email]"}'),
+        ("key", '{"t":"is:\\tsk-abcdefghij0123456789\\n"}', '{"t":"is:\\t[key]\\n"}'),
+        ("key", '{"t":"{\\\\"k\\\\":\\\\"a\\\\nsk-abcdefghij0123456789"}', '{"t":"{\\\\"k\\\\":\\\\"a\\\\n[key]"}'),
+        ("card", '"\\u20284111 1111 1111 1111"', '"\\u2028[card]"'),
     ],
 )
 def test_by_pattern(pattern: str, text: str, expected: str) -> None:
@@ -73,7 +102,13 @@ def test_by_pattern(pattern: str, text: str, expected: str) -> None:
 
 
 def test_a_card_number_may_come_as_a_number() -> None:
-    assert attributes(RedactionRules(patterns=("card",)), a=4111111111111111, b=12) == {"a": "[card]", "b": 12}
+    given = {"a": 4111111111111111, "b": 12, "c": 4111111111111111.0, "d": 0.5, "e": b"4111111111111111"}
+    assert attributes(RedactionRules(patterns=("card",)), **given) == {
+        **given,
+        "a": "[card]",
+        "c": "[card]",
+        "e": b"[card]",
+    }
 
 
 def test_patterns_reach_every_text_of_a_span() -> None:
@@ -82,7 +117,8 @@ def test_patterns_reach_every_text_of_a_span() -> None:
         span(
             name="mail me@example.org",
             status=Status(message="me@example.org"),
-            events=[Span.Event(name="e", attributes=pair)],
+            trace_state="a=me@example.org",
+            events=[Span.Event(name="e me@example.org", attributes=pair)],
             links=[Span.Link(attributes=pair)],
         )
     )
@@ -90,7 +126,7 @@ def test_patterns_reach_every_text_of_a_span() -> None:
     request.resource_spans[0].scope_spans[0].scope.attributes.extend(pair)
     body = redact(RedactionRules(patterns=("email",)))("traces", request.SerializeToString())
     assert b"example.org" not in body
-    assert body.count(b"[email]") == 6
+    assert body.count(b"[email]") == 8
 
 
 def test_patterns_reach_log_bodies() -> None:
@@ -162,10 +198,15 @@ def test_wrong_patterns_are_named(pattern: str) -> None:
         "eyJ" + "a" * 100_000,
         "sk-" * 60_000,
         "-----BEGIN PRIVATE KEY-----" + "A" * 100_000,
+        "\\" * 200_000,
+        '"ssn":' * 40_000,
+        '"ssn":"' + '\\"' * 100_000,
+        '{"ssn":"' * 30_000,
+        '["' * 100_000,
     ],
     ids=lambda text: text[:5],
 )
 def test_no_text_makes_the_patterns_slow(text: str) -> None:
     started = time.process_time()
-    attributes(RedactionRules(patterns=("email", "key", "card")), a=text)
+    attributes(RedactionRules(keys=("ssn",), patterns=("email", "key", "card")), a=text)
     assert time.process_time() - started < 5

@@ -60,8 +60,11 @@ class Tokens:
     def __bool__(self) -> bool:
         return bool(self.grants)
 
-    def grant(self, authorization: str | None, scope: Scope) -> Grant:
-        """Who sent this `Authorization` header; raises Unauthenticated or Forbidden. Takes as long for any token."""
+    def grant(self, authorization: str | None, scope: Scope | None) -> Grant:
+        """Who sent this `Authorization` header; raises Unauthenticated or Forbidden. Takes as long for any token.
+
+        Without a `scope` any known token will do.
+        """
         if not self.grants:
             return _EVERYBODY
         kind, _, token = (authorization or "").partition(" ")
@@ -72,7 +75,7 @@ class Tokens:
                 found = grant
         if kind.lower() != "bearer" or found is None:
             raise Unauthenticated
-        if scope not in found.scopes and "admin" not in found.scopes:
+        if scope is not None and scope not in found.scopes and "admin" not in found.scopes:
             raise Forbidden(f"the token {found.name!r} has no scope {scope!r}")
         return found
 

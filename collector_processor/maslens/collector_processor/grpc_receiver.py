@@ -6,16 +6,18 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import grpc
+import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from maslens.collector_processor.access import TlsConfig, Tokens
-from maslens.collector_processor.answers import UNIMPLEMENTED, Failure, failure, success
+from maslens.collector_processor.answers import UNAVAILABLE, UNIMPLEMENTED, Failure, failure, success
 from maslens.collector_processor.errors import ConfigError, Refused
 from maslens.collector_processor.intake import Intake
 from maslens.collector_processor.signals import Signal
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
+_log = structlog.get_logger(__name__)
 _TRACES: Final = trace_service_pb2.DESCRIPTOR.services_by_name["TraceService"].full_name
 _LOGS: Final = logs_service_pb2.DESCRIPTOR.services_by_name["LogsService"].full_name
 _METHODS: Final[Mapping[str, Signal]] = {f"/{_TRACES}/Export": "traces", f"/{_LOGS}/Export": "logs"}
@@ -28,6 +30,9 @@ _NOT_TAKEN: Final = {
     ),
 }
 _CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+_UNFORESEEN: Final = Failure(503, UNAVAILABLE, "this request could not be handled", retry_after=1)
 
 
 class GrpcReceiver:
@@ -43,6 +48,8 @@ class GrpcReceiver:
             ("grpc.max_receive_message_length", max_body_bytes),  # holds after decompression too
             ("grpc.max_metadata_size", 16 << 10),
             ("grpc.max_concurrent_streams", max_streams),  # of one connection
+            ("grpc.server_handshake_timeout_ms", 10_000),  # who connects and then says nothing is let go
+            ("grpc.max_connection_idle_ms", 600_000),
             ("grpc.so_reuseport", int(share_port)),  # a second receiver must not share the port unnoticed
         ]
         self._server: Any = None
@@ -54,7 +61,8 @@ class GrpcReceiver:
         self._server.add_generic_rpc_handlers((_Handlers(self._find),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (_TRACES, _LOGS, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
+        described = _Reflection((*names, reflection.SERVICE_NAME), self._tokens, self._sink.refused)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(described, self._server)
         address = f"[{host}]:{port}" if ":" in host.strip("[]") and not host.startswith("[") else f"{host}:{port}"
         try:
             bound = (
@@ -99,6 +107,10 @@ class GrpcReceiver:
                 taken = await self._intake.take(signal, body)
             except Refused as refused:
                 await _abort(context, failure(refused))
+            except Exception:  # left to gRPC it would be UNKNOWN, and the client would throw its spans away
+                _log.exception("a request failed in an unforeseen way", method=details.method)
+                self._sink.refused("unforeseen")
+                await _abort(context, _UNFORESEEN)
             return success(signal, taken, as_json=False)
 
         return grpc.unary_unary_rpc_method_handler(export)
@@ -117,6 +129,27 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in
 
     def service(self, handler_call_details: Any) -> Any:
         return self._find(handler_call_details)
+
+
+_Servicer: Any = reflection.aio.ReflectionServicer  # type: ignore[attr-defined,unused-ignore]
+
+
+class _Reflection(_Servicer):  # type: ignore[misc]  # no stubs
+    """What is served here, told to whoever shows any token that is known."""
+
+    def __init__(self, names: tuple[str, ...], tokens: Tokens, refused: Callable[[str], None]) -> None:
+        super().__init__(names)
+        self._tokens = tokens
+        self._refused = refused
+
+    async def ServerReflectionInfo(self, request_iterator: Any, context: Any) -> Any:
+        try:
+            self._tokens.grant(dict(context.invocation_metadata()).get("authorization"), None)
+        except Refused as refused:
+            self._refused(refused.reason)
+            await _abort(context, failure(refused))
+        async for answer in super().ServerReflectionInfo(request_iterator, context):
+            yield answer
 
 
 async def _abort(context: Any, failed: Failure) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from maslens.collector_processor.errors import ConfigError
 from maslens.collector_processor.flattening import opened
@@ -42,8 +42,8 @@ def redact(rules: RedactionRules) -> Stage:
     replacements = [_pattern(pattern) for pattern in rules.patterns]
 
     def text(value: bytes) -> bytes:
-        for replace in replacements:
-            value = replace(value)
+        for pattern, mark, wanted in replacements:
+            value = _replaced(value, pattern, mark, wanted)
         return value
 
     def attributes(pairs: Any, content_off: bool, *, inside: str = "") -> None:
@@ -61,10 +61,13 @@ def redact(rules: RedactionRules) -> Stage:
         if signal == "traces":
             attributes(opened_item.attributes, content_off)
             opened_item.name = text(opened_item.name)
+            if opened_item.trace_state:
+                opened_item.trace_state = text(opened_item.trace_state)
             if opened_item.status.message:
                 opened_item.status.message = text(opened_item.status.message)
             for event in opened_item.events:
                 attributes(event.attributes, content_off, inside=event.name.decode("utf-8", "replace"))
+                event.name = text(event.name)
             for link in opened_item.links:
                 attributes(link.attributes, content_off)
         else:
@@ -139,34 +142,91 @@ def _scrub(value: Any, text: Callable[[bytes], bytes], key_matches: Callable[[st
     kind = value.WhichOneof("value")
     if kind == "text":
         scrubbed = text(value.text)
-        if key_matches is not None and scrubbed[:1] in (b"{", b"["):
-            scrubbed = _scrub_json(scrubbed, key_matches)
+        if key_matches is not None:
+            scrubbed = _blank_keys(scrubbed, key_matches)
         if scrubbed != value.text:
             value.text = scrubbed
-    elif kind == "integer" and abs(value.integer) >= 10**12:  # a card number may come as a number
-        scrubbed = text(str(value.integer).encode())
-        if scrubbed != str(value.integer).encode():
-            value.text = scrubbed
+    elif kind == "raw":
+        scrubbed = text(value.raw)
+        if scrubbed != value.raw:
+            value.raw = scrubbed
+    elif kind in ("integer", "number"):  # a card number may come as a number
+        number = value.integer if kind == "integer" else value.number
+        if 10**12 <= abs(number) < 10**19:
+            digits = str(int(number)).encode()
+            scrubbed = text(digits)
+            if scrubbed != digits:
+                value.text = scrubbed
 
 
-def _scrub_json(raw: bytes, key_matches: Callable[[str], bool]) -> bytes:
+def _blank_keys(raw: bytes, key_matches: Callable[[str], bool]) -> bytes:
+    """A text without the values of such keys, in JSON at any depth, in JSON inside its strings, and in what is nearly
+    JSON: cut short by a limit, inside other words, or a dictionary as Python prints it."""
     try:
-        content = json.loads(raw)
+        content = json.loads(raw) if raw.lstrip()[:1] in (b"{", b"[") else None
     except (ValueError, RecursionError):
-        return raw
+        content = None
+    if content is None:
+        return _blank_loosely(raw, key_matches)
     found = []
 
     def walk(node: Any) -> Any:
         if isinstance(node, dict):
             return {key: blank(key) if key_matches(key) else walk(inner) for key, inner in node.items()}
+        if isinstance(node, str):
+            inside = node.encode("utf-8", "surrogatepass")
+            cleaned = _blank_keys(inside, key_matches)
+            if cleaned == inside:
+                return node
+            found.append(node)
+            return cleaned.decode("utf-8", "surrogatepass")
         return [walk(inner) for inner in node] if isinstance(node, list) else node
 
     def blank(key: str) -> str:
         found.append(key)
         return BLANK.decode()
 
-    cleaned = walk(content)
-    return json.dumps(cleaned, ensure_ascii=False, separators=(",", ":")).encode() if found else raw
+    try:
+        cleaned = walk(content)
+    except RecursionError:
+        return _blank_loosely(raw, key_matches)
+    if not found:
+        return raw
+    return json.dumps(cleaned, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+# A quoted word before a colon; the quote may be escaped, once for every string it is inside of.
+_LOOSE_KEY: Final = re.compile(rb"""(\\{0,16}["'])([^"'\\]{1,256})\1\s{0,16}:\s{0,16}""")
+_LOOSE_END: Final = re.compile(rb"""[\s,}\])"'\\]""")
+
+
+def _blank_loosely(raw: bytes, key_matches: Callable[[str], bool]) -> bytes:
+    parts, at = [], 0
+    for found in _LOOSE_KEY.finditer(raw):
+        if found.start() < at or not key_matches(found[2].decode("utf-8", "replace")):
+            continue
+        quote, start = found[1], found.end()
+        parts += [raw[at:start], quote, BLANK, quote]
+        if raw[start : start + 1] in (b"{", b"["):
+            at = len(raw)  # where it ends cannot be told: the rest goes
+        elif raw.startswith(quote, start):
+            at = _after_string(raw, start + len(quote), quote)
+        else:
+            end = _LOOSE_END.search(raw, start)
+            at = end.start() if end else len(raw)
+    return b"".join([*parts, raw[at:]]) if parts else raw
+
+
+def _after_string(raw: bytes, at: int, quote: bytes) -> int:
+    """Behind the next quote that is escaped as `quote` is; the end where there is none."""
+    escapes, start = len(quote) - 1, at
+    while (end := raw.find(quote[-1:], at)) >= 0:
+        before = raw[max(start, end - 64) : end]
+        backslashes = len(before) - len(before.rstrip(b"\\"))
+        if backslashes == escapes or (not escapes and backslashes % 2 == 0):
+            return end + 1
+        at = end + 1
+    return len(raw)
 
 
 def _service(resource: bytes) -> str:
@@ -192,7 +252,23 @@ def _any_of(globs: tuple[str, ...]) -> Callable[[str], bool] | None:
     return lambda name: matches(name.lower()) is not None
 
 
-def _pattern(rule: str) -> Callable[[bytes], bytes]:
+_Rule: TypeAlias = "tuple[re.Pattern[bytes], bytes, Callable[[bytes], bool] | None]"
+_ESCAPES: Final = re.compile(rb"""\\+(?:u[0-9a-fA-F]{4}|[nrtbf"'/])?""")
+
+
+def _replaced(text: bytes, pattern: re.Pattern[bytes], mark: bytes, wanted: Callable[[bytes], bool] | None) -> bytes:
+    """`text` with `mark` for what the pattern finds. In JSON a line break is two characters, of which the second is
+    neither a part of the word that follows nor to be taken away from the first: escapes are looked at as spaces."""
+    seen = _ESCAPES.sub(lambda found: b" " * len(found.group()), text) if b"\\" in text else text
+    parts, at = [], 0
+    for found in pattern.finditer(seen):
+        if found.end() > found.start() and (wanted is None or wanted(found.group())):
+            parts += [text[at : found.start()], mark]
+            at = found.end()
+    return b"".join([*parts, text[at:]]) if parts else text
+
+
+def _pattern(rule: str) -> _Rule:
     name, given, expression = rule.partition("=")
     if not given:
         if name not in _KNOWN:
@@ -202,10 +278,7 @@ def _pattern(rule: str) -> Callable[[bytes], bytes]:
         pattern = re.compile(expression.encode())
     except re.error as error:
         raise ConfigError(f"redaction.patterns: {rule!r} is no regular expression: {error}") from None
-    mark = f"[{name}]".encode()
-    if name == "card" and not given:
-        return lambda text: pattern.sub(lambda found: mark if _luhn(found.group()) else found.group(), text)
-    return lambda text: pattern.sub(mark, text)
+    return pattern, f"[{name}]".encode(), _luhn if name == "card" and not given else None
 
 
 def _luhn(number: bytes) -> bool:
