@@ -256,24 +256,72 @@ def test_the_dead_letter_folder_has_a_limit_and_what_is_past_it_is_counted(tmp_p
         assert len(made.dead_letters.list()) == 2
 
 
-def test_dead_letters_can_be_sent_again(tmp_path: Path) -> None:
+def letters_in(folder: DeadLetters, number: int, *, received_ns: int = 0) -> None:
+    for index in range(number):
+        folder.add(
+            request(f"l{index}"),
+            signal="traces",
+            reason="r",
+            token=f"u:{index}",
+            items=1,
+            received_ns=received_ns + index + 1,
+        )
+
+
+def test_dead_letters_are_inserted_again_under_their_tokens(tmp_path: Path) -> None:
     folder = DeadLetters(tmp_path)
-    for index in range(3):
-        folder.add(b"%d" % index, signal="traces", reason="r", token=f"u:{index}", items=1, received_ns=index + 1)
-    sent: list[bytes] = []
+    letters_in(folder, 3)
+    sent: list[str] = []
 
-    def send(_signal: str, body: bytes) -> None:
-        if body == b"1":
+    def insert(_signal: str, _body: bytes, token: str) -> None:
+        if token == "u:1":
             raise Unavailable("still not")
-        sent.append(body)
+        sent.append(token)
 
-    assert folder.retry(send) == (2, 1)
-    assert sent == [b"0", b"2"]
+    assert folder.retry(insert) == (2, 1)
+    assert sent == ["u:0", "u:2"]
     (left,) = DeadLetters(tmp_path).list()
     assert left.token == "u:1"
-    assert folder.retry(lambda signal, body: sent.append(body), names=[left.name]) == (1, 0)
+    assert folder.retry(lambda _signal, _body, token: sent.append(token), names=[left.name]) == (1, 0)
     assert (folder.count, folder.size) == (0, 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_retry_that_was_killed_before_it_could_forget_stores_nothing_twice(tmp_path: Path) -> None:
+    with bench(tmp_path, start=False) as made:
+        letters_in(made.dead_letters, 3)
+
+        class Killed(BaseException):
+            pass
+
+        def killed(_token: str, body: bytes) -> None:
+            if b"l1" in body:
+                raise Killed
+
+        made.store.after = killed
+        with pytest.raises(Killed):
+            made.loader.retry_dead_letters()
+        made.store.after = lambda _token, _body: None
+        assert [letter.token for letter in made.dead_letters.list()] == ["u:1", "u:2"]
+        assert made.loader.retry_dead_letters() == (2, 0)
+        assert made.store.span_names() == ["l0", "l1", "l2"]
+
+
+def test_dead_letters_go_when_they_are_too_old(tmp_path: Path) -> None:
+    folder = DeadLetters(tmp_path, DeadLetterConfig(keep_for=timedelta(days=1)))
+    letters_in(folder, 2, received_ns=time.time_ns() - 2 * 86_400 * 10**9)
+    assert folder.expired >= 1  # the first when the second came
+    letters_in(folder, 1, received_ns=time.time_ns())
+    assert (folder.expired, folder.count, len(folder.list())) == (2, 1, 1)
+
+
+def test_room_that_somebody_else_made_is_seen(tmp_path: Path) -> None:
+    folder = DeadLetters(tmp_path, DeadLetterConfig(max_files=1))
+    letters_in(folder, 2)
+    assert folder.count == 1
+    DeadLetters(tmp_path).forget(folder.list()[0])
+    letters_in(folder, 1)
+    assert len(folder.list()) == 1
 
 
 def test_an_unreadable_description_hides_no_other_letter(tmp_path: Path) -> None:

@@ -16,15 +16,20 @@ from maslens.cli.sources import one_line
 from maslens.collector_processor import (
     BatchConfig,
     ConfigError,
+    DeadLetterConfig,
+    HttpLimits,
     JournalConfig,
     JournalError,
     LoaderConfig,
     Receiver,
     ReceiverConfig,
+    RedactionRules,
     TlsConfig,
     Tokens,
+    redact,
     spare_front_ends,
 )
+from maslens.collector_processor.intake import Stage
 from maslens.storage import Store
 
 T = TypeVar("T")
@@ -44,6 +49,10 @@ def receiver(settings: Settings, store: Store, *, serving: bool = True) -> Recei
             tls=tls(settings),
             insecure=settings.insecure,
             front_ends=_front_ends(settings) if serving else 0,
+            cors_origins=settings.cors_origins,
+            stages=_stages(settings),
+            http=HttpLimits(max_body_bytes=settings.otlp_max_bytes),
+            dead_letters=dead_letter_limits(settings),
             journal=_journal(settings),
             loader=_loader(settings),
         )
@@ -89,7 +98,28 @@ def _front_ends(settings: Settings) -> int:
 def _journal(settings: Settings) -> JournalConfig:
     """A journal of a few megabytes is cut into smaller segments, so that it can let go of some."""
     most = settings.journal_max_bytes
-    return JournalConfig(max_bytes=most, segment_bytes=min(SEGMENT_BYTES, max(1 << 12, most // 8)))
+    return JournalConfig(
+        max_bytes=most,
+        segment_bytes=min(SEGMENT_BYTES, max(1 << 12, most // 8)),
+        keep_loaded_bytes=settings.journal_keep_bytes,
+        keep_loaded_for=timedelta(seconds=settings.journal_keep_s),
+    )
+
+
+def dead_letter_limits(settings: Settings) -> DeadLetterConfig:
+    return DeadLetterConfig(
+        max_bytes=settings.deadletter_max_bytes,
+        max_files=settings.deadletter_max_files,
+        keep_for=timedelta(seconds=settings.deadletter_keep_s),
+    )
+
+
+def _stages(settings: Settings) -> tuple[Stage, ...]:
+    """None at all where nothing is to be blanked: then no value is looked at."""
+    rules = RedactionRules(
+        keys=settings.redact_keys, patterns=settings.redact_patterns, content_off=settings.content_off
+    )
+    return (redact(rules),) if rules != RedactionRules() else ()
 
 
 def _loader(settings: Settings) -> LoaderConfig:

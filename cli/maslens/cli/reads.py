@@ -192,10 +192,10 @@ def show_query(sql: str, settings: Settings, *, url: str | None, form: Format) -
 
 def migrate(settings: Settings) -> None:
     from maslens.cli.faults import NotThere
-    from maslens.storage import StoreBusy, StoreError, Unavailable, open_store
+    from maslens.storage import StoreBusy, StoreConfig, StoreError, Unavailable, open_store
 
     def brought_up() -> list[str]:
-        store = open_store(settings.store)
+        store = open_store(settings.store, settings=StoreConfig(fsync=settings.fsync))
         try:
             return store.migrate(on_progress=lambda name: print(f"  {safe(name)}", flush=True))
         finally:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import yaml
@@ -58,6 +59,27 @@ class Settings:
     front_ends: Annotated[
         str, "processes that take OTLP in for this one, on Linux; 0: none, this one does; auto: as cores are left over"
     ] = "0"
+    journal_keep_bytes: Annotated[int, "loaded requests stay in the journal while they are within this size ..."] = 0
+    journal_keep_s: Annotated[float, "... or younger than this"] = 0.0
+    deadletter_max_bytes: Annotated[int, "what the store refuses for good is kept up to this size ..."] = 1024**3
+    deadletter_max_files: Annotated[int, "... and this number, so that a bad deploy fills no disk ..."] = 10_000
+    deadletter_keep_s: Annotated[float, "... and no longer than this; 0 is for ever"] = 0.0
+    fsync: Annotated[bool, "an insert survives loss of power before the journal lets go of it; costs about 0.2 s"] = (
+        False
+    )
+    otlp_max_bytes: Annotated[int, "the largest request that is taken, before and after decompression"] = 64 * 1024**2
+    cors_origins: Annotated[
+        tuple[str, ...], "origins of web pages that may send OTLP over HTTP, as https://app.example; `*` is all"
+    ] = ()
+    redact_keys: Annotated[
+        tuple[str, ...], "attributes whose values are blanked before anything is written, `*` for any part"
+    ] = ()
+    redact_patterns: Annotated[
+        tuple[str, ...], "email, key, card or NAME=REGEX: blanked in every text before anything is written"
+    ] = ()
+    content_off: Annotated[
+        tuple[str, ...], "services (`*` for any part) whose prompts, answers and tool data are not kept"
+    ] = ()
     batch_max_bytes: Annotated[int, "bytes of one insert at most"] = 12 * 1024**2
     batch_max_wait_s: Annotated[float, "longest time a request waits for others to be inserted with it"] = 0.75
     sidecar_interval_s: Annotated[float, "pause between two looks at which sessions got new spans"] = 0.5
@@ -70,7 +92,13 @@ class Settings:
         for name in ("otlp_grpc_port", "otlp_http_port", "page_port", "clickhouse_port"):
             if not 0 <= getattr(self, name) <= 65535:
                 raise SettingError(name, f"must be between 0 and 65535, got {getattr(self, name)}")
-        for name, least in (("journal_max_bytes", 1 << 20), ("batch_max_bytes", 1 << 10)):
+        for name, least in (
+            ("journal_max_bytes", 1 << 20),
+            ("batch_max_bytes", 1 << 10),
+            ("otlp_max_bytes", 1 << 10),
+            ("journal_keep_bytes", 0),
+            ("deadletter_max_bytes", 0),
+        ):
             if getattr(self, name) < least:
                 raise SettingError(name, f"must be at least {human_bytes(least)}, got {getattr(self, name)}")
         for name in ("batch_max_wait_s", "sidecar_interval_s", "session_idle_s"):
@@ -80,6 +108,12 @@ class Settings:
             raise SettingError(
                 "front_ends", f"must be auto or a number from 0 to {MOST_FRONT_ENDS}, got {self.front_ends!r}"
             )
+        for name in ("journal_keep_s", "deadletter_keep_s", "deadletter_max_files"):
+            if not getattr(self, name) >= 0:
+                raise SettingError(name, f"must not be negative, got {getattr(self, name)}")
+        for origin in self.cors_origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise SettingError("cors_origins", f"must be origins such as https://app.example, got {origin!r}")
         if self.log_level not in LOG_LEVELS:
             raise SettingError("log_level", f"must be one of {', '.join(LOG_LEVELS)}, got {self.log_level!r}")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -192,8 +226,11 @@ def briefs() -> dict[str, str]:
 
 
 def _types() -> dict[str, type]:
-    """The type of each setting, `None` left out."""
-    return {name: (get_args(hint) or (hint,))[0] for name, hint in get_type_hints(Settings).items()}
+    """The type of each setting, `None` left out; lists are of texts."""
+    hints = get_type_hints(Settings)
+    return {
+        name: tuple if get_origin(hint) is tuple else (get_args(hint) or (hint,))[0] for name, hint in hints.items()
+    }
 
 
 def _parse(name: str, value: object, written: str) -> Any:
@@ -210,11 +247,18 @@ def _parse(name: str, value: object, written: str) -> Any:
             if isinstance(value, bool):
                 raise ValueError(value)
             return float(str(value).removesuffix("s"))
+        if kind is tuple:
+            return _texts(value)
         if not isinstance(value, (str, Path)) or not str(value):
             raise ValueError(value)
         return Path(value).expanduser() if kind is Path else str(value)
     except ValueError:
-        wanted = {bool: "true or false", int: "a whole number", float: "a number of seconds"}.get(kind, "text")
+        wanted = {
+            bool: "true or false",
+            int: "a whole number",
+            float: "a number of seconds",
+            tuple: "a list of texts, or texts between commas",
+        }.get(kind, "text")
         wanted = "a size such as 64MiB" if name.endswith("_bytes") else wanted
         raise BadInput(f"{written} must be {wanted}, got {value!r}") from None
 
@@ -226,6 +270,14 @@ def _flag(value: object) -> bool:
     if str(value).lower() not in words:
         raise ValueError(value)
     return words[str(value).lower()]
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """A list of a config file as it is; a text is cut at its commas."""
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
+        raise ValueError(value)
+    return tuple(part for part in parts if part)
 
 
 def _check_store(store: str) -> None:

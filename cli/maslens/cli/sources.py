@@ -178,10 +178,10 @@ def check_data_dir(directory: Path) -> None:
 
 def open_own(settings: Settings) -> Store:
     """The store, opened by this process and brought up to date; faults in the words of the command line."""
-    from maslens.storage import StoreBusy, StoreError, Unavailable, open_store
+    from maslens.storage import StoreBusy, StoreConfig, StoreError, Unavailable, open_store
 
     def opened() -> Store:
-        store = open_store(settings.store)
+        store = open_store(settings.store, settings=StoreConfig(fsync=settings.fsync))
         try:
             store.migrate()
         except BaseException:

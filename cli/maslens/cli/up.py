@@ -26,7 +26,7 @@ from maslens.cli.sources import Owner, in_worker, open_own
 from maslens.cli.text import safe
 from maslens.cli.web import admin_routes, ask, receiver_parts, sidecar_parts
 from maslens.collector_processor import Receiver
-from maslens.storage import Store, open_store
+from maslens.storage import Store, StoreConfig, open_store
 from maslens.storage.clickhouse_http import clickhouse_app
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -115,7 +115,7 @@ def _store(settings: Settings) -> Store:
         return open_own(settings)
 
     def opened() -> Store:
-        store = open_store(settings.store)
+        store = open_store(settings.store, settings=StoreConfig(fsync=settings.fsync))
         try:
             store.migrate()
         except BaseException:
@@ -142,7 +142,7 @@ def _page(store: Store, receiver: Receiver | None, sidecar: Sidecar, *, computin
         revision=sidecar.revision,
         problems=problems,
         ask=ask(store),
-        routes=[*admin_routes(sidecar), Mount("/clickhouse", clickhouse_app(store))],
+        routes=[*admin_routes(sidecar, receiver), Mount("/clickhouse", clickhouse_app(store))],
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -13,7 +14,6 @@ from maslens.analytics.sidecar import Sidecar
 from maslens.cli import machine
 from maslens.cli.faults import BadAnswer, BadInput, NotThere
 from maslens.cli.forms import Format
-from maslens.cli.otlp_client import client_for, send_patiently
 from maslens.cli.output import write
 from maslens.cli.progress import spinner
 from maslens.cli.settings import Settings
@@ -53,29 +53,36 @@ def list_dead_letters(settings: Settings, form: Format) -> None:
 
 
 def retry_dead_letters(settings: Settings, names: list[str]) -> None:
-    """Send them again, all or those named; what is taken now is forgotten there."""
+    """Insert them again, all or those named, each under its token; what is taken now is forgotten there."""
     letters = _dead_letters(settings)
     known = {letter.name for letter in letters.list()}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise BadAnswer(f"no dead letter {unknown[0]!r}; `maslens deadletter list` names them")
     owner = Owner.of(settings.data_dir) if settings.data_dir is not None else None
-    if owner is None:
-        raise NotThere("nobody takes them: start `maslens up` on this data directory, then try again")
-    client = client_for(owner.otlp_http, token=settings.bearer_token())
-
-    def send(signal: Signal, body: bytes) -> None:
-        reply = send_patiently(client, signal, body, patience_s=10)
-        if reply.rejected:
-            raise BadInput(reply.reason)
-
-    try:
-        taken, left = letters.retry(send, names=names)
-    finally:
-        client.close()
+    if owner is not None:
+        answer = _ask_owner(owner, "deadletter/retry", {"name": names}, settings.bearer_token())
+        taken, left = answer["taken"], answer["left"]
+    else:
+        taken, left = _retry_here(settings, letters, names)
     print(f"{taken} taken, {left} left")
     if left:
-        raise BadAnswer(f"{left} could not be sent; `maslens deadletter list` says why each was put there")
+        raise BadAnswer(f"{left} could not be loaded; `maslens deadletter list` says why each was put there")
+
+
+def _retry_here(settings: Settings, letters: DeadLetters, names: list[str]) -> tuple[int, int]:
+    if settings.data_dir is not None:
+        check_data_dir(settings.data_dir)
+    store = open_own(settings)
+
+    def insert(signal: Signal, body: bytes, token: str) -> None:
+        store.insert_otlp(signal, body, token=token)
+
+    try:
+        with spinner("loading dead letters"):
+            return in_worker(lambda: letters.retry(insert, names=names))
+    finally:
+        in_worker(store.close)
 
 
 def reprocess(settings: Settings, since: str) -> None:
@@ -85,7 +92,8 @@ def reprocess(settings: Settings, since: str) -> None:
     if directory is not None:
         owner = Owner.of(directory)
         if owner is not None:
-            print(f"{_ask_owner(owner, start, settings.bearer_token()):,} traces are computed again by {owner.url}")
+            asked = _ask_owner(owner, "reprocess", {"since": start.isoformat()}, settings.bearer_token())
+            print(f"{asked['traces']:,} traces are computed again by {owner.url}")
             return
         check_data_dir(directory)
     store = open_own(settings)
@@ -104,12 +112,12 @@ def _again(sidecar: Sidecar, start: datetime) -> int:
     return traces
 
 
-def _ask_owner(owner: Owner, start: datetime, token: str | None) -> int:
-    address = f"{owner.url}/admin/reprocess?{urlencode({'since': start.isoformat()})}"
+def _ask_owner(owner: Owner, what: str, arguments: Mapping[str, object], token: str | None) -> dict[str, int]:
+    address = f"{owner.url}/admin/{what}?{urlencode(arguments, doseq=True)}"
     headers = {"X-Maslens": "cli"} | ({"Authorization": f"Bearer {token}"} if token else {})
     try:
         with urlopen(Request(address, method="POST", headers=headers), timeout=120) as answer:  # noqa: S310 our own
-            return int(json.loads(answer.read())["traces"])
+            return dict(json.loads(answer.read()))
     except HTTPError as refused:
         raise BadInput(f"{owner.url} refused: {refused.read().decode('utf-8', 'replace').strip()}") from None
     except OSError as reason:

@@ -28,8 +28,17 @@ def ask(store: Store) -> Ask:
     return answer
 
 
-def admin_routes(sidecar: Sidecar) -> list[BaseRoute]:
+def admin_routes(sidecar: Sidecar, receiver: Receiver | None = None) -> list[BaseRoute]:
     """What changes something. The header keeps web pages out: no page may send it here unasked."""
+
+    async def retry(request: Request) -> Response:
+        if "x-maslens" not in request.headers:
+            return PlainTextResponse("the header X-Maslens is missing\n", status_code=403)
+        if receiver is None:
+            return PlainTextResponse("nothing is received in this process\n", status_code=404)
+        names = request.query_params.getlist("name")
+        taken, left = await to_thread.run_sync(receiver.loader.retry_dead_letters, names)
+        return JSONResponse({"taken": taken, "left": left})
 
     async def reprocess(request: Request) -> Response:
         if "x-maslens" not in request.headers:
@@ -40,7 +49,10 @@ def admin_routes(sidecar: Sidecar) -> list[BaseRoute]:
             return PlainTextResponse("since must be an ISO 8601 time\n", status_code=400)
         return JSONResponse({"traces": await to_thread.run_sync(sidecar.reprocess, since)})
 
-    return [Route("/admin/reprocess", reprocess, methods=["POST"])]
+    return [
+        Route("/admin/reprocess", reprocess, methods=["POST"]),
+        Route("/admin/deadletter/retry", retry, methods=["POST"]),
+    ]
 
 
 def receiver_parts(receiver: Receiver) -> list[Part]:
@@ -91,6 +103,9 @@ def _journal(receiver: Receiver) -> dict[str, object]:
     return {
         "appended_records_total": journal.appended_records,
         "appended_bytes_total": journal.appended_bytes,
+        "outstanding_cuts": journal.outstanding_cuts,
+        "quarantined_bytes": journal.quarantined_bytes,
+        "torn_bytes": journal.torn_bytes,
         "syncs_total": journal.syncs,
         "sync_seconds_total": journal.sync_seconds,
         "write_errors_total": journal.write_errors,
@@ -127,6 +142,11 @@ def _loader(receiver: Receiver) -> dict[str, object]:
         "rejected_batches_total": loader.rejected_batches,
         "dead_letters_total": loader.dead_letters,
         "dead_letters_dropped_total": loader.dead_letters_dropped,
+        "dead_letter_items_total": loader.dead_letter_items,
+        "dead_letters_expired_total": stats.dead_letters_expired,
+        "lost_batches_total": loader.lost_batches,
+        "parked_requests": loader.parked,
+        "failing_since_timestamp_seconds": loader.failing_since_ns / 1e9,
         "dead_letter_files": stats.dead_letters,
         "dead_letter_bytes": stats.dead_letter_bytes,
     }

@@ -141,12 +141,13 @@ class CutLog:
         self._fd, self._size = fd, len(raw)
 
     def _load(self) -> None:
-        lines = self.path.read_bytes().split(b"\n")
+        *lines, tail = self.path.read_bytes().split(b"\n")
+        if _parse(tail[:-1]) is not None:  # whole, but for the line break itself
+            lines.append(tail[:-1])
+        # Anything else without a line break was torn while being written: its insert was never tried.
         for number, raw in enumerate(lines):
             line = _parse(raw)
             if line is None:
-                if number and number >= len(lines) - 2:  # torn while being written: its insert was never tried
-                    return
                 raise JournalError(
                     f"{self.path}, line {number + 1} is damaged, so it is not known which records were loaded. Put "
                     "back a copy of the file, or remove it and open with reload_without_cuts to load again everything "
@@ -156,6 +157,8 @@ class CutLog:
                 self._head(line)
             else:
                 self.state.apply(line)
+        if not lines:
+            raise JournalError(f"{self.path} is empty: put back a copy of the file, or open with reload_without_cuts")
 
     def _head(self, line: dict[str, Any]) -> None:
         if line.get("maslens_cuts") != VERSION:

@@ -38,6 +38,7 @@ class JournalConfig:
     min_free_bytes: int = 256 << 20  # left on the file system for everybody else
     keep_loaded_bytes: int = 0  # loaded segments stay while they are within this size ...
     keep_loaded_for: timedelta = timedelta(0)  # ... or younger than this
+    quarantine_bytes: int = 1 << 30  # damaged bytes that are kept; past it they are counted and dropped
     reload_without_cuts: bool = False  # go on although the file `cuts` is lost: everything still here is loaded again
 
     def __post_init__(self) -> None:
@@ -47,7 +48,7 @@ class JournalConfig:
             raise ConfigError(
                 f"journal.max_bytes must be at least two segments ({2 * self.segment_bytes}), got {self.max_bytes}"
             )
-        for name in ("queue_bytes", "min_free_bytes", "keep_loaded_bytes"):
+        for name in ("queue_bytes", "min_free_bytes", "keep_loaded_bytes", "quarantine_bytes"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"journal.{name} must not be negative, got {getattr(self, name)}")
 
@@ -89,6 +90,7 @@ class JournalStats:
     quarantined_bytes: int
     missing_records: int  # acknowledged once and gone from the disk
     torn_bytes: int  # cut off at open: an interrupted write, never acknowledged
+    mended_headers: int  # segments whose header was damaged and made anew from their records
 
 
 @dataclass(slots=True)
@@ -318,6 +320,7 @@ class Journal:
             quarantined_bytes=losses.quarantined_bytes,
             missing_records=losses.missing_records,
             torn_bytes=losses.torn_bytes,
+            mended_headers=losses.mended_headers,
         )
 
     def close(self) -> None:
@@ -354,6 +357,7 @@ class Journal:
             journal=uuid.UUID(self._cuts.journal),
             removed_before=state.removed,
             known_before=max((state.removed, *state.cursor.values())),
+            quarantine_bytes=self.config.quarantine_bytes,
         )
         self._arrived = self._shelf.next_sequence  # of the next record to come
         cursor = {signal: max(state.removed, state.cursor[signal]) for signal in SIGNALS}

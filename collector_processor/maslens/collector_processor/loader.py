@@ -12,7 +12,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -162,7 +162,8 @@ class Loader:
     # --- the worker -------------------------------------------------------------------------------------------------
 
     def _run(self, signal: Signal) -> None:
-        self._complete_half_loaded(signal)
+        if signal == SIGNALS[0] and threading.current_thread() is self._threads[0]:
+            self._complete_half_loaded()
         while not self._stop.is_set():
             self._guarded_step(signal)
 
@@ -334,15 +335,19 @@ class Loader:
             kept=str(self.dead_letters.directory) if kept[-1] else "no: the dead-letter folder is at its limit",
         )
 
-    def _complete_half_loaded(self, signal: Signal) -> None:
+    def retry_dead_letters(self, names: Sequence[str] = ()) -> tuple[int, int]:
+        """Insert them again, each under its token; how many were taken and how many are left."""
+
+        def insert(signal: Signal, body: bytes, token: str) -> None:
+            self.store.insert_otlp(signal, body, token=token)
+
+        return self.dead_letters.retry(insert, names=names)
+
+    def _complete_half_loaded(self) -> None:
         """A release may have mended the view that refused."""
-        for letter in self.dead_letters.list():
-            if letter.half_loaded and letter.signal == signal:
-                try:
-                    self.store.insert_otlp(signal, self.dead_letters.body(letter), token=letter.token)
-                    self.dead_letters.forget(letter)
-                except Exception as error:  # it stays where it is
-                    _log.warning("still refused", name=letter.name, error=str(error))
+        names = [letter.name for letter in self.dead_letters.list() if letter.half_loaded]
+        if names:
+            self.retry_dead_letters(names)
 
     def _persistently(self, write: Callable[[], None]) -> bool:
         """Do what must reach the disk, as often as it takes; False where the loader stops first."""

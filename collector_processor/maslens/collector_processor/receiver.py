@@ -63,6 +63,7 @@ class ReceiverStats:
     lag_seconds: float  # age of the oldest request that is not loaded
     dead_letters: int  # in the folder now
     dead_letter_bytes: int
+    dead_letters_expired: int  # gone because of their age
     refusing: str  # why nothing is taken just now; empty while all is well
     front_ends: int  # processes that serve just now; 0 where this one serves
     front_end_restarts: int
@@ -138,6 +139,7 @@ class Receiver:
             lag_seconds=max(0.0, (time.time_ns() - min(ages)) / 1e9) if ages else 0.0,
             dead_letters=self.dead_letters.count,
             dead_letter_bytes=self.dead_letters.size,
+            dead_letters_expired=self.dead_letters.expired,
             refusing=refusal.reason if refusal else "",
             front_ends=self.front_ends.serving if self.front_ends else 0,
             front_end_restarts=self.front_ends.restarts if self.front_ends else 0,

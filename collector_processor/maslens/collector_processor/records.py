@@ -72,6 +72,13 @@ def unpack_segment(raw: bytes) -> SegmentHeader | None:
     )
 
 
+def is_of_another_version(raw: bytes) -> bool:
+    """Whether these bytes begin with a header that is whole, of a version that cannot be read here."""
+    if len(raw) < SEGMENT_HEADER or zlib.crc32(raw[: _SEGMENT.size]) != _CRC.unpack_from(raw, _SEGMENT.size)[0]:
+        return False
+    return unpack_segment(raw) is None
+
+
 def pack_record(code: int, payload: bytes | memoryview, *, items: int, sequence: int, received_ns: int) -> bytes:
     """The record's header; the payload follows it as it is."""
     raw = _RECORD.pack(RECORD_MAGIC, len(payload), code, 0, 0, items, sequence, received_ns, zlib.crc32(payload))

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 from maslens.collector_processor.cuts import sync_directory
 from maslens.collector_processor.errors import JournalBusy, JournalError
-from maslens.collector_processor.records import SEGMENT_HEADER, SegmentHeader
+from maslens.collector_processor.records import SEGMENT_HEADER, SegmentHeader, is_of_another_version
 from maslens.collector_processor.segments import Damage, Record, Segment, open_segment, segment_path
 from maslens.collector_processor.signals import Signal
 
@@ -40,18 +40,28 @@ class Losses:
     quarantined_bytes: int = 0
     missing_records: int = 0
     torn_bytes: int = 0
+    mended_headers: int = 0  # of segments; nothing of them is lost
 
 
 class Shelf:
     """One writer may call `append` and `rotate`; everybody may read what is durable, meanwhile."""
 
-    def __init__(self, directory: Path, *, journal: uuid.UUID, removed_before: int, known_before: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        journal: uuid.UUID,
+        removed_before: int,
+        known_before: int,
+        quarantine_bytes: int = 1 << 30,
+    ) -> None:
         """`removed_before`: earlier records were loaded and removed; `known_before`: earlier numbers are taken."""
         self.directory = directory
         self.journal = journal
         self.losses = Losses()
         self.loaded_before = removed_before  # records before this sequence are of no use any more
         self._quarantine = directory.parent / "quarantine"
+        self._quarantine_left = quarantine_bytes - sum(each.stat().st_size for each in self._quarantine.glob("*"))
         self._lock = threading.Lock()
         self._seen: set[tuple[int, int]] = set()
         self._segments: list[Segment] = []
@@ -196,7 +206,7 @@ class Shelf:
     def _existing(self) -> list[Segment]:
         found = []
         for path in sorted(self.directory.glob("*.seg")):
-            segment = open_segment(path)
+            segment = open_segment(path) or self._with_new_header(path, found[-1] if found else None)
             if segment is None:
                 self._set_file_aside(path)
             elif segment.header.journal != self.journal.bytes:
@@ -208,6 +218,34 @@ class Shelf:
             else:
                 found.append(segment)
         return found
+
+    def _with_new_header(self, path: Path, before: Segment | None) -> Segment | None:
+        """A segment whose header is damaged: its records say themselves what they are. None where there are none."""
+        raw = path.read_bytes()[:SEGMENT_HEADER]
+        if is_of_another_version(raw) or not path.stem.isdecimal():
+            return None
+        number = int(path.stem)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        blank = SegmentHeader(
+            journal=self.journal.bytes, number=number, first_sequence=0, previous_end=0, created_ns=time.time_ns()
+        )
+        segment = Segment(blank, path, fd, os.fstat(fd).st_size, 0)
+        records = (each for each in segment.read(SEGMENT_HEADER, segment.end, None) if isinstance(each, Record))
+        first = next(records, None)
+        if first is None:
+            segment.close()
+            return None
+        first_sequence = first.header.sequence
+        header = replace(
+            blank, first_sequence=first_sequence, previous_end=_end_before(first_sequence, before) if before else 0
+        )
+        os.pwrite(fd, header.pack(), 0)
+        os.fsync(fd)
+        segment.close()
+        self.losses.mended_headers += 1
+        self._keep(f"{path.stem}.header", raw)
+        _log.error("a segment's header was damaged and is made anew from its records", file=str(path))
+        return open_segment(path)
 
     def _mend(self, segment: Segment) -> None:
         """Find the last record of the newest segment and cut off what an interrupted write left behind it."""
@@ -230,6 +268,7 @@ class Shelf:
             return
         self._quarantine.mkdir(exist_ok=True)
         path.replace(self._quarantine / path.name)
+        self._quarantine_left -= size
         self.losses.quarantined_bytes += size
         _log.error("a segment's header is damaged", file=str(self._quarantine / path.name), bytes=size)
 
@@ -245,9 +284,13 @@ class Shelf:
         self._keep(f"{segment.number:012d}-{damage.offset}.bin", raw)
 
     def _keep(self, name: str, raw: bytes) -> None:
+        if len(raw) > self._quarantine_left:
+            _log.error("the quarantine folder is at its limit", directory=str(self._quarantine), dropped=name)
+            return
         with suppress(OSError):  # a full disk must not stop anybody
             self._quarantine.mkdir(exist_ok=True)
             (self._quarantine / name).write_bytes(raw)
+            self._quarantine_left -= len(raw)
 
     def _gap(self, number: int, expected: int, sequence: int, damaged: tuple[int, Damage] | None) -> None:
         if damaged is None:
@@ -275,6 +318,17 @@ class Shelf:
                 records=sequence - expected,
                 sequence=expected,
             )
+
+
+def _end_before(sequence: int, segment: Segment) -> int:
+    """Where the records with smaller numbers end: what follows them was never acknowledged, and written again."""
+    end = SEGMENT_HEADER
+    for found in segment.read(SEGMENT_HEADER, segment.end, None):
+        if isinstance(found, Record):
+            if found.header.sequence >= sequence:
+                break
+            end = found.end
+    return end
 
 
 def write_all(fd: int, parts: Sequence[bytes | memoryview], offset: int) -> int:
