@@ -204,7 +204,7 @@ class Shelf:
     # --- opening ----------------------------------------------------------------------------------------------------
 
     def _existing(self) -> list[Segment]:
-        found = []
+        found: list[Segment] = []
         for path in sorted(self.directory.glob("*.seg")):
             segment = open_segment(path) or self._with_new_header(path, found[-1] if found else None)
             if segment is None:
