@@ -41,8 +41,8 @@ format: $(STAMP) ## let ruff put the code in order
 generate: $(STAMP) ## constants, dialect tables and reference pages from semconv/registry and semconv/dialects
 	@$(BIN)/python -m maslens.semconv.generate
 
-bench: $(STAMP) ## ingest spans per CPU-second against the engine's own rate; writes build/bench.json
-	@$(BIN)/python -m tests.bench.ingest $(ARGS)
+bench: $(STAMP) ## spans per CPU-second against the engine and others; ARGS=history: bytes per turn; ARGS=reads: API; writes build/bench.json
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 bench-instrumentation: $(STAMP) ## what instrumentation costs the app, over the bare SDK
 	@$(BIN)/python -m tests.bench.instrumentation $(ARGS)

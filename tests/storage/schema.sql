@@ -183,8 +183,8 @@ CREATE TABLE agent_spans
     `ErrorType` LowCardinality(String) CODEC(ZSTD(1)),
     `ErrorMessage` String CODEC(ZSTD(1)),
     `ExceptionTypes` Array(String) CODEC(ZSTD(1)),
-    `SystemContent` String CODEC(ZSTD(1)),
-    `InputContent` String CODEC(ZSTD(1)),
+    `SystemContent` String CODEC(ZSTD(1, 24)) SETTINGS (min_compress_block_size = 16777216, max_compress_block_size = 16777216),
+    `InputContent` String CODEC(ZSTD(1, 24)) SETTINGS (min_compress_block_size = 16777216, max_compress_block_size = 16777216),
     `OutputContent` String CODEC(ZSTD(1)),
     `LinkTraceIds` Array(String) CODEC(ZSTD(1)),
     `LinkSpanIds` Array(String) CODEC(ZSTD(1)),
@@ -196,7 +196,7 @@ CREATE TABLE agent_spans
 ENGINE = MergeTree
 PARTITION BY toDate(Timestamp)
 ORDER BY (TraceId, SpanId)
-SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 10485760, min_level_for_wide_part = 1, min_columns_to_activate_adaptive_write_buffer = 1;
 
 CREATE MATERIALIZED VIEW agent_spans_mv TO agent_spans;
 
@@ -475,14 +475,14 @@ CREATE TABLE otel_logs
     `SeverityText` LowCardinality(String) CODEC(ZSTD(1)),
     `SeverityNumber` UInt8,
     `ServiceName` LowCardinality(String) CODEC(ZSTD(1)),
-    `Body` String CODEC(ZSTD(1)),
+    `Body` String CODEC(ZSTD(1, 24)) SETTINGS (min_compress_block_size = 16777216, max_compress_block_size = 16777216),
     `ResourceSchemaUrl` LowCardinality(String) CODEC(ZSTD(1)),
     `ResourceAttributes` Map(LowCardinality(String), String) CODEC(ZSTD(1)),
     `ScopeSchemaUrl` LowCardinality(String) CODEC(ZSTD(1)),
     `ScopeName` String CODEC(ZSTD(1)),
     `ScopeVersion` LowCardinality(String) CODEC(ZSTD(1)),
     `ScopeAttributes` Map(LowCardinality(String), String) CODEC(ZSTD(1)),
-    `LogAttributes` Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    `LogAttributes` Map(LowCardinality(String), String) CODEC(ZSTD(1, 24)) SETTINGS (min_compress_block_size = 16777216, max_compress_block_size = 16777216),
     `EventName` String CODEC(ZSTD(1)),
     `__otel_materialized_k8s.cluster.name` LowCardinality(String) MATERIALIZED ResourceAttributes['k8s.cluster.name'] CODEC(ZSTD(1)),
     `__otel_materialized_k8s.container.name` LowCardinality(String) MATERIALIZED ResourceAttributes['k8s.container.name'] CODEC(ZSTD(1)),
@@ -500,7 +500,7 @@ CREATE TABLE otel_logs
 ENGINE = MergeTree
 PARTITION BY toDate(Timestamp)
 ORDER BY (toStartOfFiveMinutes(Timestamp), ServiceName, Timestamp)
-SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 10485760, min_level_for_wide_part = 1, min_columns_to_activate_adaptive_write_buffer = 1;
 
 CREATE MATERIALIZED VIEW otel_logs_decode TO otel_logs; -- cc1f33219e695bb3
 
@@ -517,13 +517,13 @@ CREATE TABLE otel_traces
     `ResourceAttributes` Map(LowCardinality(String), String) CODEC(ZSTD(1)),
     `ScopeName` String CODEC(ZSTD(1)),
     `ScopeVersion` String CODEC(ZSTD(1)),
-    `SpanAttributes` Map(LowCardinality(String), String) CODEC(ZSTD(1)),
+    `SpanAttributes` Map(LowCardinality(String), String) CODEC(ZSTD(1, 24)) SETTINGS (min_compress_block_size = 16777216, max_compress_block_size = 16777216),
     `Duration` UInt64 CODEC(ZSTD(1)),
     `StatusCode` LowCardinality(String) CODEC(ZSTD(1)),
     `StatusMessage` String CODEC(ZSTD(1)),
     `Events.Timestamp` Array(DateTime64(9)) CODEC(ZSTD(1)),
     `Events.Name` Array(LowCardinality(String)) CODEC(ZSTD(1)),
-    `Events.Attributes` Array(Map(LowCardinality(String), String)) CODEC(ZSTD(1)),
+    `Events.Attributes` Array(Map(LowCardinality(String), String)) CODEC(ZSTD(1, 24)) SETTINGS (min_compress_block_size = 16777216, max_compress_block_size = 16777216),
     `Links.TraceId` Array(String) CODEC(ZSTD(1)),
     `Links.SpanId` Array(String) CODEC(ZSTD(1)),
     `Links.TraceState` Array(String) CODEC(ZSTD(1)),
@@ -538,7 +538,7 @@ CREATE TABLE otel_traces
 ENGINE = MergeTree
 PARTITION BY toDate(Timestamp)
 ORDER BY (ServiceName, SpanName, toDateTime(Timestamp))
-SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 10485760, min_level_for_wide_part = 1, min_columns_to_activate_adaptive_write_buffer = 1;
 
 CREATE MATERIALIZED VIEW otel_traces_decode TO otel_traces; -- c28e8458eb6e91a3
 

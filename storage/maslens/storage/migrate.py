@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Protocol
 
-from maslens.semconv.dialects.columns import AGENT_SPAN_COLUMNS
+from maslens.semconv.dialects.columns import AGENT_SPAN_COLUMNS, Column
 from maslens.storage.errors import MigrationError
 from maslens.storage.views import View, views
 
@@ -99,7 +99,7 @@ def checksum(text: str) -> str:
 
 def agent_spans_table() -> str:
     """`agent_spans` follows the dialects' columns, so its text is made from them, not written twice."""
-    columns = ",\n".join(f"    {column.name} {column.type}{_codec(column.name)}" for column in AGENT_SPAN_COLUMNS)
+    columns = ",\n".join(f"    {_declared(column)}" for column in AGENT_SPAN_COLUMNS)
     return f"""-- Every span of this trace, with what it means to an agent, whatever dialect it came in.
 CREATE TABLE IF NOT EXISTS agent_spans
 (
@@ -109,23 +109,42 @@ ENGINE = MergeTree
 PARTITION BY toDate(Timestamp)
 ORDER BY (TraceId, SpanId)
 SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1,
-    enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 134217728"""
+    enable_block_number_column = 1, non_replicated_deduplication_window = 10000,
+    {_PARTS}"""
 
 
 def _brought_up(store: Statements, table: str) -> Iterator[str]:
-    """The table, and where it was made for fewer columns, the new ones at its end (a view fills by name)."""
+    """The table; where it was made before, new columns at its end (a view fills by name) and how it is kept now."""
+    there = {
+        row["name"]
+        for row in store.rows(
+            "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}",
+            {"table": "agent_spans"},
+        )
+    }
     yield table
-    there = store.rows(
-        "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}",
-        {"table": "agent_spans"},
-    )
+    if not there:
+        return
     for column in AGENT_SPAN_COLUMNS:
-        if there and column.name not in {row["name"] for row in there}:
-            yield f"ALTER TABLE agent_spans ADD COLUMN IF NOT EXISTS {column.name} {column.type}{_codec(column.name)}"
+        if column.name not in there:
+            yield f"ALTER TABLE agent_spans ADD COLUMN IF NOT EXISTS {_declared(column)}"
+        elif column.name in _REPEATED:
+            yield f"ALTER TABLE agent_spans MODIFY COLUMN {_declared(column)}"
+    yield f"ALTER TABLE agent_spans MODIFY SETTING {_PARTS}"
 
 
-def _codec(column: str) -> str:
-    return " CODEC(Delta(8), ZSTD(1))" if column == "Timestamp" else " CODEC(ZSTD(1))"
+# What every model call repeats: compressed in blocks, and with a window, as migration 0016 has them.
+_REPEATED = frozenset({"SystemContent", "InputContent"})
+_BLOCKS = "SETTINGS (min_compress_block_size = 16777216, max_compress_block_size = 16777216)"
+_PARTS = (
+    "min_bytes_for_wide_part = 10485760, min_level_for_wide_part = 1, min_columns_to_activate_adaptive_write_buffer = 1"
+)
+
+
+def _declared(column: Column) -> str:
+    if column.name in _REPEATED:
+        return f"{column.name} {column.type} CODEC(ZSTD(1, 24)) {_BLOCKS}"
+    return f"{column.name} {column.type} CODEC({'Delta(8), ZSTD(1)' if column.name == 'Timestamp' else 'ZSTD(1)'})"
 
 
 def _apply_view(store: Statements, view: View) -> str:
