@@ -1,7 +1,7 @@
-"""Conversations of an assistant with tools, as three kinds of instrumentation write them: the whole history in every call.
+"""Conversations with an assistant and its tools, as instrumentation writes them: the whole history in every call.
 
-Texts are made word by word from Python's own help pages, so that they compress as prose does and no two are alike. A turn is
-one trace: an agent span, a model call that asks for a tool, the tool, a model call that answers.
+Texts are made word by word from Python's own help pages, so that they compress as prose does and no two are alike. A
+turn is one trace: an agent span, a model call that asks for a tool, the tool, a model call that answers.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Corpus:
 def corpus(
     conversations: int, turns: int, *, at_ns: int, seed: int = 7, dialects: Sequence[Dialect] = DIALECTS
 ) -> Corpus:
-    """`conversations` going on at the same time, a turn a minute each; bodies as exporters batch them (five seconds)."""
+    """`conversations` going on at the same time, a turn a minute each; bodies as exporters batch them."""
     chance = random.Random(seed)
     spans: list[tuple[int, Dialect, Span]] = []
     unique: list[bytes] = []
@@ -229,7 +229,8 @@ def _flat(prefix: str, messages: Sequence[Message]) -> dict[str, str]:
 def _result(chance: random.Random) -> str:
     rows = [
         {"order": f"{chance.getrandbits(40):010x}", "total": round(chance.uniform(5, 900), 2),
-         "status": chance.choice(("paid", "open", "refunded")), "at": f"2026-{chance.randrange(1, 12):02}-{chance.randrange(1, 28):02}",
+         "status": chance.choice(("paid", "open", "refunded")),
+         "at": f"2026-{chance.randrange(1, 12):02}-{chance.randrange(1, 28):02}",
          "note": _prose(chance, chance.randrange(10, 40))}
         for _ in range(chance.randrange(3, 9))
     ]  # fmt: skip
@@ -255,7 +256,7 @@ def _prose(chance: random.Random, length: int) -> str:
     following, words = _following(), list(chance.choice(_beginnings()))
     while len(words) < length:
         choices = following.get((words[-2], words[-1]))
-        if choices is None or len(choices) < 2 and chance.random() < 0.5:
+        if choices is None or (len(choices) < 2 and chance.random() < 0.5):
             words.extend(chance.choice(_beginnings()))
         else:
             words.append(chance.choice(choices))

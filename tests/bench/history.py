@@ -3,10 +3,10 @@
     make bench ARGS="history"                              10 and 50 turns, a few conversations
     make bench ARGS="history --turns 50 --conversations 60 --before"
 
-Conversations in three dialects go on at the same time; their requests go through what the receiver does to them and into
-the store in the order they ended. Per table and column: bytes on disk per turn, as inserted and after everything was
-merged, beside the OTLP bytes and beside what is left when every message is kept once (as it is, and zstd level 3). `--before`
-also measures the tables as they were before migration 0016. Rows join build/bench.json under "history".
+Conversations in three dialects go on at the same time; their requests go through what the receiver does to them and
+into the store in the order they ended. Per table and column: bytes on disk per turn, as inserted and after everything
+was merged, beside the OTLP bytes and beside what is left when every message is kept once (as it is, and zstd level 3).
+`--before` also measures the tables as they were before migration 0016. Rows join build/bench.json under "history".
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ from tests.bench.conversations import Corpus, corpus
 RESULTS = Path(__file__).parents[2] / "build" / "bench.json"
 TABLES = ("otel_traces", "agent_spans")
 INSERT_BYTES = 4 << 20  # what comes together in a second or two
+_PARTS_BEFORE = (
+    "min_bytes_for_wide_part = 134217728, min_level_for_wide_part = 0,"
+    " min_columns_to_activate_adaptive_write_buffer = 500"
+)
 BEFORE = tuple(
     statement
     for table, columns in {
@@ -46,8 +50,7 @@ BEFORE = tuple(
             f"ALTER TABLE {table} MODIFY COLUMN {name} RESET SETTING max_compress_block_size, min_compress_block_size"
             for name in columns
         ),
-        f"ALTER TABLE {table} MODIFY SETTING min_bytes_for_wide_part = 134217728, min_level_for_wide_part = 0,"
-        " min_columns_to_activate_adaptive_write_buffer = 500",
+        f"ALTER TABLE {table} MODIFY SETTING {_PARTS_BEFORE}",
     )
 )
 # What is read: the spans of one trace, everything but contents, every content.
