@@ -152,3 +152,9 @@ def test_usage_in_messages_is_left_alone_where_model_calls_were_traced() -> None
     agent = worked.agent("triage", 0, 4, AgentId="triage_11111111-2222-3333-4444-555555555555/k")
     worked.call(1, 3, agent, (101, 11), ScopeName="openai")
     assert tokens(compute(frame(worked, message("manager", 6, "b", **said))).llm_calls) == {"triage": (101, 11)}
+
+
+def test_a_span_that_is_no_model_call_and_used_nothing_is_no_call() -> None:
+    trace = Trace()
+    trace.tool("search", 0, 9, InputTokens=0, OutputTokens=0)
+    assert compute(frame(trace)).llm_calls.is_empty()

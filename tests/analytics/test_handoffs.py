@@ -544,3 +544,43 @@ def test_a_hint_at_one_of_several_branches_does_not_hide_the_others() -> None:
         trace.agent(agent, begin, end, root, NodeId=agent, NodeParentId=before)
     joined = [("flights", "writer", PASSED, "graph_hint"), ("weather", "writer", PASSED, "sequence")]
     assert found(trace) == joined
+
+
+def agntcy(name: str, begin: float, end: float, **hints: str) -> Trace:
+    """Every agent starts a trace of its own."""
+    trace = Trace(f"t-{name}-{begin}", Dialect="agntcy", SessionId="app_1")
+    trace.agent(
+        name, begin, end, hints={f"ioa_observe.{key.replace('__', '.')}": value for key, value in hints.items()}
+    )
+    return trace
+
+
+def test_an_agent_that_names_the_one_before_it_is_led_to_by_it_and_by_nobody_if_that_never_ran() -> None:
+    traces = [agntcy("triage", 0, 9), agntcy("billing", 10, 19, agent__previous="triage"),
+              agntcy("mail", 20, 29, agent__previous="ghost")]  # fmt: skip
+    assert found(*traces) == [("triage", "billing", PASSED, "graph_hint")]
+
+
+def test_branches_name_who_forked_them_and_a_join_the_fork_it_waits_for() -> None:
+    branch = {"fork__id": "f1", "fork__parent_name": "planner"}
+    traces = [agntcy("planner", 0, 9), agntcy("weather", 10, 30, **branch), agntcy("hotels", 11, 20, **branch),
+              agntcy("writer", 40, 50, join__fork_id="f1", agent__previous="hotels"),
+              agntcy("other", 40, 50, join__fork_id="f2")]  # fmt: skip
+    assert sorted(found(*traces)) == [
+        ("hotels", "writer", PASSED, "graph_hint"),
+        ("planner", "hotels", PASSED, "graph_hint"),
+        ("planner", "weather", PASSED, "graph_hint"),
+        ("weather", "writer", PASSED, "graph_hint"),
+    ]
+
+
+def test_an_event_that_says_to_whom_is_an_explicit_edge() -> None:
+    trace = Trace()
+    root = trace.span("run", "workflow", 0, 99)
+    trace.agent("coordinator", 1, 10, root, hints={"delegated_to": "Researcher"})
+    trace.agent("researcher", 20, 30, root)
+    trace.agent("writer", 40, 50, root)
+    assert found(trace) == [
+        ("coordinator", "researcher", PASSED, "explicit"),
+        ("researcher", "writer", PASSED, "sequence"),
+    ]

@@ -258,3 +258,17 @@ def test_tools_are_counted_once_and_transfers_named_after_their_target_are_no_to
     trace.tool("lookup", 11, 19, trace.tool("lookup", 10, 20, agent), Dialect="mcp")
     trace.span("execute_tool transfer_to_refunds", "handoff", 30, 31, agent, ToolName="transfer_to_refunds")
     assert compute(frame(trace)).tool_calls.select("agent", "tool").rows() == [("billing", "lookup")]
+
+
+def test_a_node_told_by_the_graph_and_again_by_its_agent_in_another_trace_is_one_run() -> None:
+    graph = Trace("g", Dialect="traceloop", Framework="langgraph", SessionId="s")
+    space = {"langgraph_checkpoint_ns": "researcher:1f", "langgraph_step": "2"}
+    task = graph.span("researcher.task", "task", 0, 90, hints=space)
+    graph.call(10, 20, task, hints=space)
+    apart = Trace("a", Dialect="agntcy", Framework="langgraph", SessionId="s")
+    decorated = apart.agent("researcher", 1, 89, hints=space)
+    apart.tool("search", 30, 40, decorated)
+    silent = Trace("b", Dialect="agntcy", Framework="langgraph", SessionId="s")
+    silent.agent("writer", 100, 110, hints={"langgraph_checkpoint_ns": "writer:2f"})
+    assert agents(graph, apart, silent) == [("researcher", "graph_node"), ("writer", "agent_name")]
+    assert compute(frame(graph, apart, silent)).tool_calls["agent"].to_list() == ["researcher"]

@@ -841,6 +841,63 @@ CASES: dict[str, Case] = {
             "Hints": {"ioa_observe.agent.previous": "triage", "ioa_observe.fork.id": "f1"},
         },
     ),
+    "agntcy: an agent of a LangGraph node is called as the node is": (
+        RawSpan(
+            span_name="research.agent",
+            scope_name="ioa.observe.tracer",
+            attributes={
+                "ioa_observe.span.kind": "agent",
+                "agent_id": "research",
+                "ioa_observe.association.properties.langgraph_checkpoint_ns": "researcher:1f2e",
+                "ioa_observe.association.properties.langgraph_step": "2",
+            },
+        ),
+        {
+            "Dialect": "agntcy",
+            "Framework": "langgraph",
+            "Kind": "agent",
+            "AgentName": "researcher",
+            "Hints": {"langgraph_checkpoint_ns": "researcher:1f2e", "langgraph_step": "2"},
+        },
+    ),
+    "handwritten: a model call is one whatever its operation is called, and an event delegates": (
+        RawSpan(
+            span_name="agent.coordinator",
+            attributes={
+                "gen_ai.operation.name": "task_decomposition",
+                "gen_ai.agent.name": "Coordinator",
+                "gen_ai.request.model": "gemma",
+                "gen_ai.usage.input_tokens": "80",
+            },
+            events=[("task_delegated", {"target_agent": "Researcher"})],
+        ),
+        {
+            "Dialect": "otel_genai",
+            "Kind": "llm",
+            "AgentName": "Coordinator",
+            "InputTokens": 80,
+            "Hints": {"delegated_to": "Researcher"},
+        },
+    ),
+    "handwritten: a tool may stand where the agent belongs": (
+        RawSpan(
+            span_name="tool.catalog_search",
+            attributes={
+                "gen_ai.operation.name": "catalog.search",
+                "gen_ai.agent.name": "Catalog",
+                "tool.name": "Catalog",
+            },
+        ),
+        {"Kind": "tool", "ToolName": "Catalog"},
+    ),
+    "handwritten: an operation of one's own by a named agent": (
+        RawSpan(attributes={"gen_ai.operation.name": "handle_ticket", "gen_ai.agent.name": "desk"}),
+        {"Kind": "agent", "AgentName": "desk"},
+    ),
+    "handwritten: a name stamped by baggage makes no agent": (
+        RawSpan(span_name="GET", attributes={"gen_ai.agent.name": "desk", "http.request.method": "GET"}),
+        {"Dialect": "handwritten", "Kind": "other", "AgentName": "desk"},
+    ),
     "llamaindex: the event's class tells the kind": (
         RawSpan(
             span_name="OpenAI.chat", scope_name="llamaindex.opentelemetry.tracer", events=[("LLMChatStartEvent", {})]

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from tests.validate import handoff_parts, handoffbench, handoffs, llmdrift, nab, nezha, suspects, tcpd
+from tests.validate import agntcy, handoff_parts, handoffbench, handoffs, llmdrift, mas_sim, nab, nezha, suspects, tcpd
 from tests.validate.report import lines, merge, page
 from tests.validate.rows import Row, Validation
 
@@ -23,6 +23,8 @@ VALIDATIONS: tuple[Validation, ...] = (
     *suspects.VALIDATIONS,
     *handoffbench.VALIDATIONS,
     *handoff_parts.VALIDATIONS,
+    *agntcy.VALIDATIONS,
+    *mas_sim.VALIDATIONS,
 )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from . import frames, names
-from .attribution import ModelCalls, has_usage, model_calls
+from .attribution import ModelCalls, model_calls
 from .cost import price
 from .errors import Marks, Mishap, marks, mishaps, run_failures
 from .forest import Ints
@@ -160,7 +160,8 @@ def _rows_with_usage_elsewhere(seen: _Seen) -> Ints:
     """The lowest spans that tell usage of calls which have no span of their own."""
     spans = seen.spans
     model = spans.of_kind("llm", "embedding")
-    telling = spans.frame.select(has_usage())["InputTokens"].to_numpy() & ~model
+    used = pl.any_horizontal(pl.col("InputTokens", "OutputTokens") > 0).fill_null(False).alias("used")
+    telling = spans.frame.select(used)["used"].to_numpy() & ~model
     counted = spans.forest.below(model | telling) | (spans.forest.nearest(model) >= 0)
     return np.flatnonzero(telling & ~counted)
 

@@ -44,7 +44,12 @@ class Sign:
 
 def signs(spans: Spans, calls: ModelCalls, runs: Runs, failed: np.ndarray[Any, Any]) -> list[Sign]:
     """All signs, what was done before what was only answered or sent."""
-    return [*_in_spans(spans, runs, failed), *_in_answers(spans, calls, runs), *_in_messages(spans)]
+    return [
+        *_in_spans(spans, runs, failed),
+        *_in_events(spans, runs),
+        *_in_answers(spans, calls, runs),
+        *_in_messages(spans),
+    ]
 
 
 def _in_spans(spans: Spans, runs: Runs, failed: np.ndarray[Any, Any]) -> Iterator[Sign]:
@@ -78,6 +83,17 @@ def _in_spans(spans: Spans, runs: Runs, failed: np.ndarray[Any, Any]) -> Iterato
                 start=int(spans.start[row]), end=int(spans.end[row]), failed=bool(failed[row]),
                 to_people=to_whom[row] == "human" or names.key(target) in names.PEOPLE,
             )  # fmt: skip
+
+
+def _in_events(spans: Spans, runs: Runs) -> Iterator[Sign]:
+    """A span event of a run that says to whom it delegated; written by hand, and so without a mode."""
+    told = spans.hint("delegated_to")
+    for row in np.flatnonzero(told != "").tolist():
+        run = int(runs.of_span[row])
+        if run >= 0:
+            yield Sign(row, run, runs[run].name, _person_or_agent(told[row]), "pass_control", "explicit", "span",
+                       int(spans.start[row]), int(spans.end[row]),
+                       to_people=names.key(told[row]) in names.PEOPLE)  # fmt: skip
 
 
 def _several(target: str) -> Sequence[str]:

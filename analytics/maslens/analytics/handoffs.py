@@ -73,6 +73,7 @@ def handoff_edges(
         _explain_by_links(found)
         _explain_by_signs(found, signs_of[session])
         _explain_by_callers(found)
+        _explain_by_predecessors(found)
         _explain_by_routes(found, routed)
         explain_by_neighbours(found, around)
         edges += found.edges
@@ -316,6 +317,25 @@ def _explain_by_callers(found: Found) -> None:
         mode: Mode = "pass_control" if spans.text("TransferMode", run.row) == "pass_control" else "return_to_caller"
         if source is not None:
             found.add(source, run, "explicit", mode, row=run.row)
+
+
+def _explain_by_predecessors(found: Found) -> None:
+    """AGNTCY: an agent names the one before it, a branch who it was forked from, a join the fork that it waits for."""
+    before, parent, fork, joined = (
+        found.spans.hint(f"ioa_observe.{key}")
+        for key in ("agent.previous", "fork.parent_name", "fork.id", "join.fork_id")
+    )
+    branches: dict[str, list[Run]] = defaultdict(list)
+    for run in found.runs:
+        if fork[run.row]:
+            branches[fork[run.row]].append(run)
+    for run in found.runs:
+        named = names.clean(parent[run.row]) or names.clean(before[run.row])
+        single = _last_before(found, named, run.start - 1) if named else None
+        sources = branches.get(joined[run.row], []) or ([single] if single else [])
+        if not found.explains(run):
+            for source in sources:
+                found.add(source, run, "graph_hint", "pass_control")
 
 
 def _explain_by_routes(found: Found, routed: Mapping[int, list[int]]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -122,6 +122,18 @@ def _told_by_graph(spans: Spans, called: Flags, draft: Draft) -> None:
         name = name or spans.called[top]
         if name and draft.anchor[top] < 0:
             found[spans.trace[row], space] = draft.add(name, "graph_node", [top])
+    _told_apart(spans, draft, {space: number for (_, space), number in found.items()})
+
+
+def _told_apart(spans: Spans, draft: Draft, at_node: Mapping[str, int]) -> None:
+    """AGNTCY: a node's agent starts a trace of its own, the graph's trace has its calls. One run, by the namespace."""
+    namespace = spans.hint("langgraph_checkpoint_ns")
+    apart = spans.of_kind("agent") & (spans.frame["Dialect"] == "agntcy").to_numpy() & (namespace != "")
+    for row in np.flatnonzero(apart & ~draft.anchored).tolist():
+        if namespace[row] in at_node:
+            draft.anchor[row] = at_node[namespace[row]]
+        elif name := spans.own_name[row] or spans.called[row]:
+            draft.add(name, "agent_name", [row])
 
 
 # AutoGen's moderators that let a model choose who speaks next; the others follow a rule and are no agents.

@@ -18,7 +18,8 @@ Texts = npt.NDArray[Any]  # of str
 _HINTS = (
     "langgraph_checkpoint_ns", "langgraph_step", "langgraph_triggers", "lc_agent_name", "__handoff_destination",
     "recipient_agent_class", "messaging.destination", "messaging.message.type", "message", "executor.id",
-    "mas.handoff.target.type",
+    "mas.handoff.target.type", "delegated_to", "ioa_observe.agent.previous", "ioa_observe.fork.id",
+    "ioa_observe.fork.parent_name", "ioa_observe.join.fork_id",
 )  # fmt: skip
 _LONG = frozenset({"SystemContent", "InputContent", "OutputContent", "ToolArguments", "ToolResult"})
 

@@ -18,6 +18,16 @@ from maslens.semconv.dialects.model import (
 TABLE = Table(
     dialects=(
         Dialect(
+            id="handwritten",
+            title="Spans written by hand that borrow GenAI names, with operations of their own",
+            priority=5,
+            detect=(
+                (Clause(test="attr", key="gen_ai.agent.name"),),
+                (Clause(test="attr", key="gen_ai.request.model"),),
+                (Clause(test="attr", key="gen_ai.usage.input_tokens"),),
+            ),
+        ),
+        Dialect(
             id="dspy",
             title="DSPy, what its OpenInference spans add",
             priority=10,
@@ -937,6 +947,22 @@ TABLE = Table(
             kind="agent",
             clauses=(Clause(test="attr", key="smolagents.max_steps"), Clause(test="name_match", value="\\.run$")),
         ),
+        KindRule(dialect="handwritten", kind="tool", clauses=(Clause(test="name_match", value="^tool[ ._:/-]"),)),
+        KindRule(
+            dialect="handwritten",
+            kind="llm",
+            clauses=(Clause(test="attr", key="gen_ai.request.model"), Clause(test="attr", key="gen_ai.usage.input_tokens")),
+        ),
+        KindRule(
+            dialect="handwritten",
+            kind="agent",
+            clauses=(Clause(test="attr", key="gen_ai.agent.name"), Clause(test="attr", key="gen_ai.operation.name")),
+        ),
+        KindRule(
+            dialect="handwritten",
+            kind="agent",
+            clauses=(Clause(test="attr", key="gen_ai.agent.name"), Clause(test="name_match", value="^agent[ ._:/-]")),
+        ),
     ),
     fields={
         "agent.id": (
@@ -952,6 +978,18 @@ TABLE = Table(
             Source(origin="attribute", key="gen_ai.agent.id", match="^([0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9]+)$"),
         ),
         "agent.name": (
+            Source(
+                origin="hint",
+                key="langgraph_checkpoint_ns",
+                match="(?:^|\\|)([^|:]+)[^|]*\\|[^|]+$",
+                when=When(kinds_not=("workflow", "lifecycle", "agent"), dialect="agntcy"),
+            ),
+            Source(
+                origin="hint",
+                key="langgraph_checkpoint_ns",
+                match="(?:^|\\|)([^|:]+)[^|]*$",
+                when=When(kinds_not=("workflow", "lifecycle"), dialect="agntcy"),
+            ),
             Source(
                 origin="attribute",
                 key="ioa_observe.entity.name",
@@ -1519,6 +1557,8 @@ TABLE = Table(
             Source(origin="attribute", key="gen_ai.tool.name", when=When(kinds_not=("llm",))),
             Source(origin="name", match="^execute_tool (.+)$"),
             Source(origin="attribute", key="tool_name", when=When(dialect="crewai")),
+            Source(origin="attribute", key="tool.name", when=When(kinds=("tool",))),
+            Source(origin="name", match="^tool[ ._:/-](.+)$", when=When(dialect="handwritten")),
         ),
         "tool.result": (
             Source(origin="attribute", key="ioa_observe.entity.output", when=When(kinds=("tool",))),
@@ -1647,6 +1687,11 @@ TABLE = Table(
         "crew_key": (Source(origin="attribute", key="crew_key"),),
         "crewai.crew.tasks": (Source(origin="attribute", key="crewai.crew.tasks"),),
         "crewai.task.agent": (Source(origin="attribute", key="crewai.task.agent"),),
+        "delegated_to": (
+            Source(origin="event", key="target_agent", events=("task_delegated",)),
+            Source(origin="event", key="target_agent", events=("agent_handoff",)),
+            Source(origin="event", key="target_agent", events=("handoff",)),
+        ),
         "edge_group.id": (Source(origin="attribute", key="edge_group.id"),),
         "edge_group.type": (Source(origin="attribute", key="edge_group.type"),),
         "event_loop.parent_cycle_id": (Source(origin="attribute", key="event_loop.parent_cycle_id"),),
@@ -1681,26 +1726,31 @@ TABLE = Table(
         "langgraph_checkpoint_ns": (
             Source(origin="json", key="metadata", path=("langgraph_checkpoint_ns",)),
             Source(origin="attribute", key="traceloop.association.properties.langgraph_checkpoint_ns"),
+            Source(origin="attribute", key="ioa_observe.association.properties.langgraph_checkpoint_ns"),
             Source(origin="attribute", key="langsmith.metadata.langgraph_checkpoint_ns"),
         ),
         "langgraph_node": (
             Source(origin="json", key="metadata", path=("langgraph_node",)),
             Source(origin="attribute", key="traceloop.association.properties.langgraph_node"),
+            Source(origin="attribute", key="ioa_observe.association.properties.langgraph_node"),
             Source(origin="attribute", key="langsmith.metadata.langgraph_node"),
         ),
         "langgraph_step": (
             Source(origin="json", key="metadata", path=("langgraph_step",)),
             Source(origin="attribute", key="traceloop.association.properties.langgraph_step"),
+            Source(origin="attribute", key="ioa_observe.association.properties.langgraph_step"),
             Source(origin="attribute", key="langsmith.metadata.langgraph_step"),
         ),
         "langgraph_triggers": (
             Source(origin="json", key="metadata", path=("langgraph_triggers",)),
             Source(origin="attribute", key="traceloop.association.properties.langgraph_triggers"),
+            Source(origin="attribute", key="ioa_observe.association.properties.langgraph_triggers"),
             Source(origin="attribute", key="langsmith.metadata.langgraph_triggers"),
         ),
         "lc_agent_name": (
             Source(origin="json", key="metadata", path=("lc_agent_name",)),
             Source(origin="attribute", key="traceloop.association.properties.lc_agent_name"),
+            Source(origin="attribute", key="ioa_observe.association.properties.lc_agent_name"),
             Source(origin="attribute", key="langsmith.metadata.lc_agent_name"),
         ),
         "mas.consensus.agreement": (Source(origin="attribute", key="mas.consensus.agreement"),),
