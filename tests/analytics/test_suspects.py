@@ -71,14 +71,23 @@ def test_figures_that_were_seen_before_are_no_claim() -> None:
     assert "claims" not in present(*rows)[1]
 
 
-def test_a_part_of_the_goal_that_others_pass_on_is_missed() -> None:
-    kept = [
-        step(0, session=f"s{i}", handed='{"available_only": true, "price_max": 40, "type": "kettle"}') for i in range(6)
-    ]
-    lost = step(0, session="t", handed='{"available_only": false, "price_max": 40, "type": "kettle"}')
-    found = present(*kept, lost)
-    assert "constraint_lost" in found[-1]
-    assert not any("constraint_lost" in one for one in found[:-1])
+@pytest.mark.parametrize(
+    ("handed", "lost"),
+    [
+        pytest.param('{"available_only": true, "price_max": 40.0, "type": "kettle"}', False, id="all of it"),
+        pytest.param('{"available_only": true, "type": "kettle"}', True, id="the figure is missing"),
+        pytest.param('{"available_only": false, "price_max": 40}', True, id="what the goal names is switched off"),
+        pytest.param('{"in_stock": false, "price_max": 40}', False, id="something else is switched off"),
+        pytest.param("an available kettle below 40 dollars", False, id="in words"),
+        pytest.param("an available kettle", True, id="in words, without the figure"),
+    ],
+)
+def test_a_part_of_the_goal_is_not_passed_on(handed: str, lost: bool) -> None:
+    assert ("constraint_lost" in present(step(0, handed=handed))[0]) is lost
+
+
+def test_a_unit_joined_to_a_figure_makes_it_a_name() -> None:
+    assert "constraint_lost" not in present(step(0, goal="Has it RAM=8GB?", handed="has it memory?"))[0]
 
 
 def test_the_ranking_by_hand() -> None:
@@ -98,12 +107,12 @@ def test_every_sign_has_a_weight_and_every_weight_a_sign() -> None:
 def desk(*, broken: str = "") -> pl.DataFrame:
     """triage hands over to billing, which asks a tool and answers."""
     trace = Trace("t", SessionId="s")
-    triage = trace.agent("triage", 0, 100, InputContent='[{"role": "user", "content": "refund 40 for order 77"}]')
+    triage = trace.agent("triage", 0, 100, InputContent='[{"role": "user", "content": "refund order 77"}]')
     trace.call(
         5,
         20,
         triage,
-        InputContent='[{"role": "user", "content": "refund 40 for order 77"}]',
+        InputContent='[{"role": "user", "content": "refund order 77"}]',
         OutputContent="to billing",
     )
     trace.tool(
@@ -129,8 +138,8 @@ def test_steps_of_the_products_own_spans() -> None:
         ("triage", "agent", False, False), ("billing", "agent", True, True), ("lookup", "tool", False, True),
         ("billing", "agent", False, False),
     ]  # fmt: skip
-    assert set(found["goal"]) == {"refund 40 for order 77"}
-    assert found.filter(pl.col("agent") == "triage")["handed"].to_list() == ['{"order": 77}']
+    assert set(found["goal"]) == {"refund order 77"}
+    assert found.filter(pl.col("agent") == "triage")["handed"].to_list() == ['["{\\"order\\": 77}", "order 77"]']
 
 
 def test_a_bad_call_points_at_the_caller_and_an_outage_at_the_tool() -> None:

@@ -200,6 +200,41 @@ SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_
 
 CREATE MATERIALIZED VIEW agent_spans_mv TO agent_spans;
 
+CREATE VIEW context_drift
+(
+    `session_id` String,
+    `step` UInt64,
+    `agent` LowCardinality(String),
+    `trace_id` String,
+    `span_id` String,
+    `run_id` String,
+    `at` DateTime64(9, 'UTC'),
+    `distance` Nullable(Float64),
+    `goal_facts` Nullable(UInt64),
+    `facts_carried` Nullable(UInt64),
+    `facts_lost` Nullable(UInt64),
+    `lost_facts` Array(String),
+    `context_tokens` Nullable(UInt64),
+    `compacted` Bool
+)
+AS SELECT
+    session_id,
+    step,
+    agent,
+    trace_id,
+    span_id,
+    run_id,
+    at,
+    distance,
+    goal_facts,
+    facts_carried,
+    facts_lost,
+    lost_facts,
+    context_tokens,
+    compacted
+FROM fact_context_drift
+FINAL;
+
 CREATE TABLE fact_agent_errors
 (
     `session_id` String CODEC(ZSTD(1)),
@@ -249,6 +284,60 @@ CREATE TABLE fact_agent_runs
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
 ORDER BY (session_id, trace_id, run_id)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
+CREATE TABLE fact_context_drift
+(
+    `session_id` String CODEC(ZSTD(1)),
+    `step` UInt64 CODEC(ZSTD(1)),
+    `agent` LowCardinality(String) CODEC(ZSTD(1)),
+    `trace_id` String CODEC(ZSTD(1)),
+    `span_id` String CODEC(ZSTD(1)),
+    `run_id` String CODEC(ZSTD(1)),
+    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `distance` Nullable(Float64) CODEC(ZSTD(1)),
+    `goal_facts` Nullable(UInt64) CODEC(ZSTD(1)),
+    `facts_carried` Nullable(UInt64) CODEC(ZSTD(1)),
+    `facts_lost` Nullable(UInt64) CODEC(ZSTD(1)),
+    `lost_facts` Array(String) CODEC(ZSTD(1)),
+    `context_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `compacted` Bool CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (session_id, trace_id, span_id)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
+CREATE TABLE fact_handoff_quality
+(
+    `session_id` String CODEC(ZSTD(1)),
+    `trace_id` String CODEC(ZSTD(1)),
+    `span_id` String CODEC(ZSTD(1)),
+    `handoff_id` String CODEC(ZSTD(1)),
+    `source` LowCardinality(String) CODEC(ZSTD(1)),
+    `target` LowCardinality(String) CODEC(ZSTD(1)),
+    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `source_run_id` String CODEC(ZSTD(1)),
+    `target_run_id` String CODEC(ZSTD(1)),
+    `failed` Nullable(Float64) CODEC(ZSTD(1)),
+    `bounced` Nullable(Float64) CODEC(ZSTD(1)),
+    `repeated` Nullable(Float64) CODEC(ZSTD(1)),
+    `re_asked` Nullable(Float64) CODEC(ZSTD(1)),
+    `lost` Nullable(Float64) CODEC(ZSTD(1)),
+    `lost_evidence` LowCardinality(String) CODEC(ZSTD(1)),
+    `lost_facts` Array(String) CODEC(ZSTD(1)),
+    `waited_ns` Nullable(UInt64) CODEC(ZSTD(1)),
+    `repeated_calls` Nullable(UInt64) CODEC(ZSTD(1)),
+    `rediscovery_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
+    `rediscovery_cost_usd` Nullable(Float64) CODEC(ZSTD(1)),
+    `score` Nullable(Float64) CODEC(ZSTD(1)),
+    `coverage` Float64 CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (session_id, trace_id, span_id, source, target, at)
 SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_handoffs
@@ -336,6 +425,29 @@ ENGINE = ReplacingMergeTree(version, is_deleted)
 ORDER BY (session_id)
 SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
 
+CREATE TABLE fact_suspects
+(
+    `session_id` String CODEC(ZSTD(1)),
+    `rank` UInt64 CODEC(ZSTD(1)),
+    `agent` LowCardinality(String) CODEC(ZSTD(1)),
+    `step` UInt64 CODEC(ZSTD(1)),
+    `kind` LowCardinality(String) CODEC(ZSTD(1)),
+    `trace_id` String CODEC(ZSTD(1)),
+    `span_id` String CODEC(ZSTD(1)),
+    `run_id` String CODEC(ZSTD(1)),
+    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `confidence` Float64 CODEC(ZSTD(1)),
+    `category` LowCardinality(String) CODEC(ZSTD(1)),
+    `signs` Array(LowCardinality(String)) CODEC(ZSTD(1)),
+    `evidence` Array(String) CODEC(ZSTD(1)),
+    `label_convention` LowCardinality(String) CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (session_id, rank)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
 CREATE TABLE fact_tool_calls
 (
     `session_id` String CODEC(ZSTD(1)),
@@ -355,6 +467,57 @@ CREATE TABLE fact_tool_calls
 ENGINE = ReplacingMergeTree(version, is_deleted)
 ORDER BY (session_id, trace_id, span_id)
 SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
+CREATE VIEW handoff_quality
+(
+    `session_id` String,
+    `trace_id` String,
+    `span_id` String,
+    `handoff_id` String,
+    `source` LowCardinality(String),
+    `target` LowCardinality(String),
+    `at` DateTime64(9, 'UTC'),
+    `source_run_id` String,
+    `target_run_id` String,
+    `failed` Nullable(Float64),
+    `bounced` Nullable(Float64),
+    `repeated` Nullable(Float64),
+    `re_asked` Nullable(Float64),
+    `lost` Nullable(Float64),
+    `lost_evidence` LowCardinality(String),
+    `lost_facts` Array(String),
+    `waited_ns` Nullable(UInt64),
+    `repeated_calls` Nullable(UInt64),
+    `rediscovery_tokens` Nullable(UInt64),
+    `rediscovery_cost_usd` Nullable(Float64),
+    `score` Nullable(Float64),
+    `coverage` Float64
+)
+AS SELECT
+    session_id,
+    trace_id,
+    span_id,
+    handoff_id,
+    source,
+    target,
+    at,
+    source_run_id,
+    target_run_id,
+    failed,
+    bounced,
+    repeated,
+    re_asked,
+    lost,
+    lost_evidence,
+    lost_facts,
+    waited_ns,
+    repeated_calls,
+    rediscovery_tokens,
+    rediscovery_cost_usd,
+    score,
+    coverage
+FROM fact_handoff_quality
+FINAL;
 
 CREATE VIEW handoffs
 (
@@ -789,6 +952,41 @@ CREATE TABLE stitch_keys
 ENGINE = ReplacingMergeTree
 ORDER BY (key, trace_id)
 SETTINGS index_granularity = 256, non_replicated_deduplication_window = 10000;
+
+CREATE VIEW suspects
+(
+    `session_id` String,
+    `rank` UInt64,
+    `agent` LowCardinality(String),
+    `step` UInt64,
+    `kind` LowCardinality(String),
+    `trace_id` String,
+    `span_id` String,
+    `run_id` String,
+    `at` DateTime64(9, 'UTC'),
+    `confidence` Float64,
+    `category` LowCardinality(String),
+    `signs` Array(LowCardinality(String)),
+    `evidence` Array(String),
+    `label_convention` LowCardinality(String)
+)
+AS SELECT
+    session_id,
+    rank,
+    agent,
+    step,
+    kind,
+    trace_id,
+    span_id,
+    run_id,
+    at,
+    confidence,
+    category,
+    signs,
+    evidence,
+    label_convention
+FROM fact_suspects
+FINAL;
 
 CREATE VIEW tool_calls
 (

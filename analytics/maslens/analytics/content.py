@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 _WORD = re.compile(r"[^\W_]+(?:[.,][0-9]+)*")
@@ -40,7 +39,6 @@ def numbers(text: str) -> set[str]:
     return {_plainest(number) for number in _NUMBER.findall(text)}
 
 
-@lru_cache(maxsize=4096)
 def parsed(content: str) -> Any:
     """The JSON document in `content`, or None if it is not one (bare strings and numbers are text)."""
     if content[:1] not in "{[":

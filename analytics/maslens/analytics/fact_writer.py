@@ -35,6 +35,9 @@ TABLES = (
     FactTable(name="llm_calls", schema=frames.LLM_CALLS, key=_SPAN),
     FactTable(name="tool_calls", schema=frames.TOOL_CALLS, key=_SPAN),
     FactTable(name="agent_errors", schema=frames.AGENT_ERRORS, key=(*_SPAN, "error_type")),
+    FactTable(name="handoff_quality", schema=frames.HANDOFF_QUALITY, key=(*_SPAN, "source", "target", "at")),
+    FactTable(name="suspects", schema=frames.SUSPECTS, key=("session_id", "rank")),
+    FactTable(name="context_drift", schema=frames.CONTEXT_DRIFT, key=_SPAN),
 )
 
 Key = tuple[Any, ...]

@@ -16,10 +16,12 @@ import polars as pl
 
 from . import frames, names
 from .attribution import ModelCalls, model_calls
+from .context_drift import context_drift
 from .cost import price
 from .errors import Marks, Mishap, marks, mishaps, run_failures
 from .forest import Ints
 from .frames import UNATTRIBUTED
+from .handoff_quality import handoff_quality
 from .handoff_signs import objects
 from .handoffs import Edge, handoff_edges
 from .neighbours import is_check
@@ -27,6 +29,8 @@ from .prices import PriceBook
 from .runs import Run, Runs, agent_runs
 from .sessions import outcomes, stitched, without_repeats
 from .spans import Spans
+from .steps import steps
+from .suspects import failed_sessions, suspects
 from .transfers import is_but_a_handoff
 
 
@@ -40,6 +44,9 @@ class Facts:
     llm_calls: pl.DataFrame
     tool_calls: pl.DataFrame
     agent_errors: pl.DataFrame
+    handoff_quality: pl.DataFrame
+    suspects: pl.DataFrame
+    context_drift: pl.DataFrame
 
 
 def compute(spans: pl.DataFrame, events: pl.DataFrame | None = None, *, prices: PriceBook | None = None) -> Facts:
@@ -62,7 +69,35 @@ def compute(spans: pl.DataFrame, events: pl.DataFrame | None = None, *, prices: 
     facts = {"agent_runs": run_facts, "handoffs": handoffs, "llm_calls": llm_calls, "tool_calls": tool_calls}
     sessions = _sessions(seen, repeats, {**facts, "errors": errors}, events)
     facts |= {"sessions": sessions, "agent_errors": errors}
+    facts |= _judged(once, facts, _with_session(seen, events))
     return Facts(**{name: frames.facts(frame, getattr(frames, name.upper())) for name, frame in facts.items()})
+
+
+def _judged(
+    spans: pl.DataFrame, facts: Mapping[str, pl.DataFrame], events: pl.DataFrame | None
+) -> dict[str, pl.DataFrame]:
+    """What is read out of the facts themselves and the contents of spans."""
+    runs, calls, tools, handoffs = (facts[name] for name in ("agent_runs", "llm_calls", "tool_calls", "handoffs"))
+    quality = handoff_quality(handoffs, runs, calls, tools, spans)
+    failed = failed_sessions(facts["sessions"], facts["agent_errors"], events)
+    found = frames.empty(frames.SUSPECTS)
+    if len(failed):
+        mine = pl.col("session_id").is_in(failed.implode())
+        found = suspects(
+            steps(spans, runs.filter(mine), calls.filter(mine), tools.filter(mine), handoffs.filter(mine), quality)
+        )
+    return {
+        "handoff_quality": quality, "suspects": found, "context_drift": context_drift(spans, runs, calls, handoffs)
+    }  # fmt: skip
+
+
+def _with_session(seen: _Seen, events: pl.DataFrame | None) -> pl.DataFrame | None:
+    """Events with the session that their trace is of, or that they name."""
+    if events is None or not {"TraceId", "SessionId"} <= set(events.columns):
+        return None
+    traces = pl.DataFrame(list(seen.session_of_trace.items()), schema=["TraceId", "of_trace"], orient="row")
+    told = events.with_columns(pl.col("TraceId", "SessionId").cast(pl.String)).join(traces, on="TraceId", how="left")
+    return told.with_columns(session_id=pl.coalesce("of_trace", "SessionId"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,23 @@ AGENT_ERRORS: Final[Schema] = MappingProxyType({
     "session_id": _TEXT, "trace_id": _TEXT, "span_id": _TEXT, "run_id": _TEXT, "agent": _TEXT, "error_type": _TEXT,
     "message": _TEXT, "at": TIME, "recovered": _FLAG,
 })  # fmt: skip
+HANDOFF_QUALITY: Final[Schema] = MappingProxyType({
+    "session_id": _TEXT, "trace_id": _TEXT, "span_id": _TEXT, "handoff_id": _TEXT, "source": _TEXT, "target": _TEXT,
+    "at": TIME, "source_run_id": _TEXT, "target_run_id": _TEXT, "failed": _REAL, "bounced": _REAL, "repeated": _REAL,
+    "re_asked": _REAL, "lost": _REAL, "lost_evidence": _TEXT, "lost_facts": _TEXTS, "waited_ns": _COUNT,
+    "repeated_calls": _COUNT, "rediscovery_tokens": _COUNT, "rediscovery_cost_usd": _REAL, "score": _REAL,
+    "coverage": _REAL,
+})  # fmt: skip
+SUSPECTS: Final[Schema] = MappingProxyType({
+    "session_id": _TEXT, "rank": _COUNT, "agent": _TEXT, "step": _COUNT, "kind": _TEXT, "trace_id": _TEXT,
+    "span_id": _TEXT, "run_id": _TEXT, "at": TIME, "confidence": _REAL, "category": _TEXT, "signs": _TEXTS,
+    "evidence": _TEXTS, "label_convention": _TEXT,
+})  # fmt: skip
+CONTEXT_DRIFT: Final[Schema] = MappingProxyType({
+    "session_id": _TEXT, "step": _COUNT, "agent": _TEXT, "trace_id": _TEXT, "span_id": _TEXT, "run_id": _TEXT,
+    "at": TIME, "distance": _REAL, "goal_facts": _COUNT, "facts_carried": _COUNT, "facts_lost": _COUNT,
+    "lost_facts": _TEXTS, "context_tokens": _COUNT, "compacted": _FLAG,
+})  # fmt: skip
 
 
 def agent_spans(frame: pl.DataFrame) -> pl.DataFrame:
@@ -74,8 +91,9 @@ def agent_spans(frame: pl.DataFrame) -> pl.DataFrame:
 def facts(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
     """`frame` as the fact table of `schema` has it, sorted by all that identifies a row."""
     return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items()).sort(
-        [name for name in ("session_id", "started_at", "at", "trace_id", "run_id", "span_id", "source", "target")
-         if name in schema]
+        [name for name in (
+            "session_id", "rank", "started_at", "at", "trace_id", "run_id", "span_id", "source", "target"
+        ) if name in schema]
     )  # fmt: skip
 
 

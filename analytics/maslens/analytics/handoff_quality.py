@@ -8,15 +8,12 @@ again.
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import polars as pl
 
-from .content import carried, plain, words
-from .retention import retention
+from .frames import HANDOFF_QUALITY, empty, facts
+from .said import Said, with_content
 
 PARTS = ("failed", "bounced", "repeated", "re_asked", "lost")
 # Fitted by `python -m tests.validate.handoff_parts`: noisy-or with a leak on handoffs of failed runs whose decisive
@@ -24,18 +21,9 @@ PARTS = ("failed", "bounced", "repeated", "re_asked", "lost")
 SEVERITY: Mapping[str, float] = {"failed": 0.29, "bounced": 0.19, "repeated": 0.19, "re_asked": 0.08, "lost": 1.0}
 LOST_IF_CHANGED = 0.4  # mean loss of a damaged payload of the same data: what an unequal hash is taken for
 
-QUALITY: Mapping[str, pl.DataType] = {
-    "session_id": pl.String(), "trace_id": pl.String(), "span_id": pl.String(), "handoff_id": pl.String(),
-    "source": pl.String(), "target": pl.String(), "at": pl.Datetime("ns", "UTC"), "source_run_id": pl.String(),
-    "target_run_id": pl.String(), "failed": pl.Float64(), "bounced": pl.Float64(), "repeated": pl.Float64(),
-    "re_asked": pl.Float64(), "lost": pl.Float64(), "lost_facts": pl.List(pl.String()), "hash_changed": pl.Boolean(),
-    "waited_ns": pl.Int64(), "repeated_calls": pl.Int64(), "rediscovery_tokens": pl.Int64(),
-    "rediscovery_cost_usd": pl.Float64(), "score": pl.Float64(), "coverage": pl.Float64(),
-}  # fmt: skip
-_KEY = ["session_id", "trace_id", "span_id", "source", "target", "target_run_id"]
+QUALITY = HANDOFF_QUALITY
+_KEY = ["session_id", "trace_id", "span_id", "source", "target", "at"]
 _BROKEN = ("failed", "rejected", "timed_out")
-_QUESTION = re.compile(r"[^.!?\n]*\?")
-_SAME_QUESTION = 0.6
 
 
 def handoff_quality(
@@ -57,7 +45,7 @@ def handoff_quality(
     """
     handoffs = handoffs.unique(_KEY, keep="first", maintain_order=True).with_row_index("row")
     if handoffs.is_empty():
-        return pl.DataFrame(schema=dict(QUALITY))
+        return empty(HANDOFF_QUALITY)
     runs = runs.unique(["session_id", "run_id"], keep="first", maintain_order=True)
     counted = (
         handoffs.join(_target(handoffs, runs), on="row", how="left")
@@ -67,15 +55,19 @@ def handoff_quality(
         .with_columns(hash_changed=_hashes_differ())
     )
     by_hash = pl.when("hash_changed").then(LOST_IF_CHANGED).otherwise(0.0)
-    known = counted.with_columns(lost=pl.coalesce("lost", pl.when(pl.col("hash_changed").is_not_null()).then(by_hash)))
+    known = counted.with_columns(
+        lost=pl.coalesce("lost", pl.when(pl.col("hash_changed").is_not_null()).then(by_hash)),
+        lost_evidence=pl.when(pl.col("lost").is_not_null())
+        .then(pl.lit("content"))
+        .when(pl.col("hash_changed").is_not_null())
+        .then(pl.lit("hash"))
+        .otherwise(pl.lit("")),
+        lost_facts=pl.col("lost_facts").fill_null([]),
+    )
     survives = [(1 - severity[part] * pl.col(part)).fill_null(1.0) for part in PARTS]
     told = pl.sum_horizontal(pl.col(part).is_not_null() for part in PARTS)
     score = pl.when(told > 0).then(pl.fold(pl.lit(1.0), lambda a, b: a * b, survives))
-    return (
-        known.with_columns(score=score, coverage=told / len(PARTS))
-        .sort("session_id", "at", "row")
-        .select(pl.col(name).cast(dtype) for name, dtype in QUALITY.items())
-    )
+    return facts(known.with_columns(score=score, coverage=told / len(PARTS)), HANDOFF_QUALITY)
 
 
 def _target(handoffs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
@@ -160,64 +152,9 @@ def _contents(
     spans: pl.DataFrame | None,
 ) -> pl.DataFrame:
     schema = {"row": pl.UInt32(), "re_asked": pl.Float64(), "lost": pl.Float64(), "lost_facts": pl.List(pl.String())}
-    if spans is None:
+    told = None if spans is None else with_content(spans)
+    if told is None or told.is_empty():
         return pl.DataFrame(schema=schema)
-    said = _Said(runs, llm_calls, tool_calls, spans)
+    said = Said(handoffs, runs, llm_calls, tool_calls, told)
     rows = [(row["row"], said.asked_again(row), *said.lost(row)) for row in handoffs.sort("at").iter_rows(named=True)]
     return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-class _Said:
-    """What every run was given, said and found out, in order of time."""
-
-    def __init__(
-        self, runs: pl.DataFrame, llm_calls: pl.DataFrame, tool_calls: pl.DataFrame, spans: pl.DataFrame
-    ) -> None:
-        told = spans.select("TraceId", "SpanId", "InputContent", "OutputContent", "ToolArguments", "ToolResult")
-        self.contents = {(row[0], row[1]): row[2:] for row in told.iter_rows()}
-        self.given: dict[tuple[str, str], str] = {}
-        self.heard: dict[tuple[str, str], list[tuple[Any, str]]] = defaultdict(list)
-        self.spoken: dict[str, list[tuple[Any, str, str]]] = defaultdict(list)  # per session: (at, run, output)
-        for row in runs.sort("started_at").iter_rows(named=True):
-            self._note(row, row["run_id"], row["started_at"])
-        calls = pl.concat(
-            [frame.select("session_id", "trace_id", "span_id", "run_id", "at") for frame in (llm_calls, tool_calls)]
-        )
-        for row in calls.sort("at", "span_id").iter_rows(named=True):
-            self._note(row, row["span_id"], row["at"])
-
-    def _note(self, row: Mapping[str, Any], span_id: str, at: Any) -> None:
-        given, said, arguments, result = self.contents.get((row["trace_id"], span_id), ("", "", "", ""))
-        run = (row["session_id"], row["run_id"])
-        if given and not arguments:
-            self.given.setdefault(run, given)
-        self.heard[run] += [(at, text) for text in (given, said, result) if text]
-        if said:
-            self.spoken[row["session_id"]].append((at, row["run_id"], plain(said)))
-
-    def lost(self, handoff: Mapping[str, Any]) -> tuple[float | None, list[str] | None]:
-        """Of what the source had heard and said by then, what is neither in the transfer nor in the target's input."""
-        source = (handoff["session_id"], handoff["source_run_id"])
-        known = [text for at, text in self.heard.get(source, []) if at <= handoff["at"]]
-        transfer = self.contents.get((handoff["trace_id"], handoff["span_id"]), ("", "", "", ""))
-        given = list(filter(None, [self.given.get((handoff["session_id"], handoff["target_run_id"])), transfer[2]]))
-        if not known or not given:
-            return None, None
-        kept = retention(known, given)
-        if kept.share is None:
-            return None, None
-        return 1 - kept.share, sorted(fact for fact, fate in kept.fates.items() if fate != "kept")
-
-    def asked_again(self, handoff: Mapping[str, Any]) -> float | None:
-        spoken = self.spoken.get(handoff["session_id"], [])
-        mine = [text for at, run, text in spoken if run == handoff["target_run_id"] and at >= handoff["at"]]
-        if not mine or not handoff["target_run_id"]:
-            return None
-        before = [text for at, run, text in spoken if at <= handoff["at"] and run != handoff["target_run_id"]]
-        asked = [words(question) for text in before for question in _QUESTION.findall(text)]
-        return float(any(_among(words(question), asked) for text in mine for question in _QUESTION.findall(text)))
-
-
-def _among(question: Sequence[str], asked: Sequence[Sequence[str]]) -> bool:
-    wanted = list(question)
-    return len(set(wanted)) >= 3 and any(carried(wanted, list(other)) >= _SAME_QUESTION for other in asked)

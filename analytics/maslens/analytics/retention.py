@@ -8,7 +8,7 @@ value that is a state of knowledge (unknown, pending, denied, valid, …).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -16,6 +16,9 @@ from .content import leaves, parsed
 
 Fate: TypeAlias = Literal["kept", "missing", "altered", "invented"]
 
+Facts: TypeAlias = Mapping[tuple[str, ...], Any]
+
+MOST_FACTS = 200  # compared, the newest
 BINDING_WEIGHT = 1.4  # fitted by `python -m tests.validate.handoffbench`, ordinary facts weighing 1
 _KEPT: Mapping[Fate, float] = {"kept": 1.0, "missing": 0.0, "altered": 0.0, "invented": -1.0}
 
@@ -55,30 +58,55 @@ class Retention:
 
 def retention(known: Iterable[str], given: Iterable[str]) -> Retention:
     """What became of the facts in the contents `known` in the contents `given`; of equal keys the last one counts."""
-    facts, arrived = _all_facts(known), _all_facts(given := list(given))
+    facts, given = _all_facts(known), list(given)
+    told = fates(facts, _all_facts(given), given)
+    return Retention(share(told, facts), {path[-1]: fate for path, fate in told.items()})
+
+
+def fates(facts: Facts, arrived: Facts, given: Iterable[str]) -> dict[tuple[str, ...], Fate]:
+    """What became of each of `facts`; arrived: the facts of the contents `given`."""
     by_key: dict[str, Any] = {path[-1]: value for path, value in arrived.items() if path[0]}
     text = _plain(" ".join(given))
-    fates = {path: _fate(path, value, by_key, text) for path, value in facts.items()}
-    total = sum(_weight(path, facts[path]) for path in fates)
-    kept = sum(_weight(path, facts[path]) * _KEPT[fate] for path, fate in fates.items())
-    return Retention(max(0.0, kept / total) if total else None, {path[-1]: fate for path, fate in fates.items()})
+    said, text = frozenset(text.split()), f" {text} "
+    newest = list(facts)[-MOST_FACTS:]
+    return {path: _fate(path, facts[path], by_key, said, text) for path in newest}
+
+
+def share(told: Mapping[tuple[str, ...], Fate], facts: Facts) -> float | None:
+    """Of the weight of the facts `told` of, how much was kept."""
+    weights = {path: _weight(path, facts[path]) for path in told}
+    total = sum(weights.values())
+    kept = sum(weights[path] * _KEPT[fate] for path, fate in told.items())
+    return max(0.0, kept / total) if total else None
+
+
+def facts_of(content: str, read: dict[str, Facts] | None = None) -> Facts:
+    """The facts in one content: values by their path in a structured one, what stands out of running text.
+
+    read: what was found in texts before; a history repeats its messages, and each is read once.
+    """
+    read = {} if read is None else read
+    if content not in read:
+        read[content] = _facts(content, read)
+    return read[content]
 
 
 def _all_facts(contents: Iterable[str]) -> dict[tuple[str, ...], Any]:
     found: dict[tuple[str, ...], Any] = {}
     for content in contents:
-        found |= _facts(content)
+        found |= facts_of(content)
     return found
 
 
-def _facts(content: str) -> dict[tuple[str, ...], Any]:
+def _facts(content: str, read: dict[str, Facts]) -> Facts:
     document = parsed(content)
     if document is None:
-        return {("", token): token for token in _IN_TEXT.findall(content)}
+        telling = " ".join(word for word in content.split() if not word.isalpha())  # most words are none of these
+        return {("", token): token for token in _IN_TEXT.findall(telling)}
     found: dict[tuple[str, ...], Any] = {}
     for path, value in leaves(document):
         if isinstance(value, str) and (not path or path[-1] in _SPEECH or _prose(value)):
-            found |= _facts(value)
+            found |= facts_of(value, read)
         elif path and path[-1] not in _ENVELOPE:
             found[path] = value
     return found
@@ -88,13 +116,14 @@ def _prose(value: str) -> bool:
     return value.count(" ") > 7
 
 
-def _fate(path: tuple[str, ...], value: Any, by_key: Mapping[str, Any], text: str) -> Fate:
+def _fate(path: tuple[str, ...], value: Any, by_key: Mapping[str, Any], said: Collection[str], text: str) -> Fate:
     for key in reversed(path if path[0] else ()):
         if key in by_key:
             return _compared(value, by_key[key], nested=key != path[-1])
     spoken = _plain(str(value))
     telling = path[0] == "" or (len(spoken) > 1 and not isinstance(value, bool) and spoken not in _STATES)
-    return "kept" if telling and f" {spoken} " in f" {text} " else "missing"
+    there = f" {spoken} " in text if " " in spoken else spoken in said
+    return "kept" if telling and there else "missing"
 
 
 def _compared(was: Any, now: Any, *, nested: bool) -> Fate:

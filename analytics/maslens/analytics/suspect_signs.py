@@ -7,32 +7,35 @@ Signs are read from words, numbers and error texts: no model is asked, so the sa
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .content import carried, numbers, plain, words
+from .content import carried, leaves, numbers, parsed, plain, words
 
 
 class Sign(NamedTuple):
     name: str
     says: str  # for people
+    category: str = "unknown"  # of the failure, as AgentRx names them (arXiv 2602.02475)
 
+
+_PLAN, _INVENTED = "plan_adherence_failure", "invention_of_new_information"
+_CALL, _SYSTEM, _MISREAD = "invalid_invocation", "system_failure", "misinterpretation_of_tool_output"
 
 SIGNS: Mapping[str, Sign] = {
     sign.name: sign
     for sign in (
-        Sign("goal_lost", "what it passed on does not mention most of the goal"),
-        Sign("constraint_lost", "what it passed on lacks a part of the goal, or did not arrive whole"),
-        Sign("acts_in_brief", "it acted while still stating the task"),
+        Sign("goal_lost", "what it passed on does not mention most of the goal", _PLAN),
+        Sign("constraint_lost", "what it passed on lacks a part of the goal, or did not arrive whole", _PLAN),
+        Sign("acts_in_brief", "it acted while still stating the task", _PLAN),
         Sign("first", "it was the first to work on the task"),
         Sign("codes", "it wrote code"),
-        Sign("failed", "it ended in an error, or a call it made failed or answered nothing"),
-        Sign("first_failed", "that was the first failure of the session"),
-        Sign("assumes", "it assumed, simulated or used placeholders"),
-        Sign("claims", "it stated figures that nothing before it contains, and checked none"),
-        Sign("answers", "it wrote the answer"),
-        Sign("tool_broke", "the tool failed by itself: time-out, outage or overload"),
+        Sign("failed", "it ended in an error, or a call it made failed or answered nothing", _CALL),
+        Sign("first_failed", "that was the first failure of the session", _CALL),
+        Sign("assumes", "it assumed, simulated or used placeholders", _INVENTED),
+        Sign("claims", "it stated figures that nothing before it contains, and checked none", _INVENTED),
+        Sign("answers", "it wrote the answer", _MISREAD),
+        Sign("tool_broke", "the tool failed by itself: time-out, outage or overload", _SYSTEM),
         Sign("silent", "it said nothing"),
         Sign("last", "nothing came after it"),
         Sign("judges", "it only judged the work of others"),
@@ -71,28 +74,30 @@ _NOTHING = frozenset(
     ["agree", "agreed", "done", "final", "finished", "good", "great", "ok", "okay", "stop", "terminate", "thank", "you"]
 )
 _GOAL_LEAST = 0.5
-_USUALLY = 0.7  # a word of the goal that this share of the other sessions pass on is a constraint …
-_PEERS = 5  # … if at least so many sessions had it
+_FIGURE = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)?(?![\w.,]*\w)")  # with no unit or letters joined to it
 
 
 def signs(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
-    """Per step of `steps` (columns `STEP`, sorted by session and step) the strength of each sign, 0 where absent."""
-    usual = _Usual(steps)
+    """Per step of `steps` (columns `STEP`, sorted by session and step) the strength of each sign, 0 where absent.
+
+    A session's signs rest on its own steps alone.
+    """
     found: list[dict[str, float]] = []
     begin = 0
     for at in range(1, len(steps) + 1):
         if at == len(steps) or steps[at]["session_id"] != steps[begin]["session_id"]:
-            found.extend(_session(steps[begin:at], usual))
+            found.extend(_session(steps[begin:at]))
             begin = at
     return found
 
 
-def _session(steps: Sequence[Mapping[str, Any]], usual: _Usual) -> Iterator[dict[str, float]]:
+def _session(steps: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, float]]:
     known = numbers(steps[0]["goal"])
     agents = [at for at, step in enumerate(steps) if step["kind"] == "agent"]
     silent = [step["kind"] == "agent" and bool(step["text"]) and set(words(step["text"])) <= _NOTHING for step in steps]
     author = next((at for at in reversed(agents) if not silent[at]), -1)
     first = next((at for at in agents if not steps[at]["handed"]), -1)
+    last = next((at for at in reversed(range(len(steps))) if not silent[at]), 0)
     failed_before = False
     for at, step in enumerate(steps):
         broke = bool(step["failed"]) and bool(_TOOL_BROKE.search(step["error"] or step["result"]))
@@ -103,7 +108,7 @@ def _session(steps: Sequence[Mapping[str, Any]], usual: _Usual) -> Iterator[dict
         failed = bool(step["failed"]) and agent and not broke
         yield {
             "goal_lost": float(brief and bool(step["goal"]) and _lost(step)),
-            "constraint_lost": max(float(brief and usual.lost(step)), float(step["handoff_loss"] or 0)),
+            "constraint_lost": max(float(brief and _part_lost(step)), float(step["handoff_loss"] or 0)),
             "acts_in_brief": float(brief and bool(step["acts"]) and at == 0),
             "first": float(at == first),
             "codes": float(agent and not brief and bool(_WRITTEN.search(step["text"]))),
@@ -114,7 +119,7 @@ def _session(steps: Sequence[Mapping[str, Any]], usual: _Usual) -> Iterator[dict
             "answers": float(at == author),
             "tool_broke": float(step["kind"] == "tool" and broke),
             "silent": float(silent[at]),
-            "last": float(all(silent[at + 1 :])),
+            "last": float(at >= last),
             "judges": float(step["kind"] == "check"),
             "tool": float(step["kind"] == "tool"),
         }
@@ -126,29 +131,15 @@ def _lost(step: Mapping[str, Any]) -> bool:
     return carried(words(step["goal"]), words(plain(step["handed"])) + words(step["text"])) < _GOAL_LEAST
 
 
-class _Usual:
-    """Which words of a goal are usually passed on by whoever briefs the others, numbers being one word."""
-
-    def __init__(self, steps: Sequence[Mapping[str, Any]]) -> None:
-        self.briefs: dict[str, list[tuple[str, bool]]] = {}
-        counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for step in steps:
-            if step["handed"] and step["goal"]:
-                passed = set(words(plain(step["handed"])))
-                listed = [(_class(word), word in passed) for word in sorted(set(words(step["goal"])))]
-                self.briefs[f"{step['session_id']}\x1f{step['step']}"] = listed
-                for word, kept in listed:
-                    counts[word][0] += kept
-                    counts[word][1] += 1
-        self.counts = counts
-
-    def lost(self, step: Mapping[str, Any]) -> bool:
-        listed = self.briefs.get(f"{step['session_id']}\x1f{step['step']}", [])
-        return any(
-            not kept and self.counts[word][1] > _PEERS and self.counts[word][0] / (self.counts[word][1] - 1) >= _USUALLY
-            for word, kept in listed
-        )
+def _part_lost(step: Mapping[str, Any]) -> bool:
+    """A figure of the goal is not in what was passed on, or a field that a word of the goal names is switched off."""
+    passed, goal = step["handed"], step["goal"]
+    if {_plainest(figure) for figure in _FIGURE.findall(goal)} - numbers(plain(passed)):
+        return True
+    off = {path[-1] for path, value in leaves(parsed(passed)) if path and value in (False, None, "")}
+    wanted = set(words(goal))
+    return any(wanted & set(words(name.replace("_", " "))) for name in off)
 
 
-def _class(word: str) -> str:
-    return "#" if word.replace(".", "").isdigit() else word
+def _plainest(figure: str) -> str:
+    return next(iter(numbers(figure)), figure)

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from .suspect_signs import SIGNS, signs
+from .frames import SUSPECTS, empty, facts
+from .suspect_signs import SIGNS, Sign, signs
 
 # Fitted by `python -m tests.validate.suspects`: conditional logit with a ridge of 1 on failed runs whose decisive step
 # people marked; what real runs do not show (a lost constraint, a broken tool, judges) on scripted faults.
@@ -34,45 +35,58 @@ WEIGHTS: Mapping[str, float] = {
     "tool": -0.09,
 }
 
-SUSPECT: Mapping[str, pl.DataType] = {
-    "session_id": pl.String(), "rank": pl.Int64(), "agent": pl.String(), "step": pl.Int64(), "kind": pl.String(),
-    "confidence": pl.Float64(), "evidence": pl.List(pl.String()), "run_id": pl.String(), "span_id": pl.String(),
-    "at": pl.Datetime("ns", "UTC"),
-}  # fmt: skip
+MOST_SUSPECTS = 20  # of a session are told; confidences are shares among all its steps
+LABEL_CONVENTION = "who_and_when"
+
+_NEGATIVE = ("bad", "fail", "failed", "failure", "false", "incorrect", "negative", "rejected", "unacceptable", "wrong")
+
+
+def failed_sessions(
+    sessions: pl.DataFrame, agent_errors: pl.DataFrame, events: pl.DataFrame | None = None
+) -> pl.Series:
+    """Ids of the sessions that suspects are looked for in: the outcome is failure, an error was not recovered from, or
+    an evaluation of the session or of one of its spans has a label that means no."""
+    unrecovered = agent_errors.filter(~pl.col("recovered"))["session_id"]
+    found = [sessions.filter(pl.col("outcome") == "failure")["session_id"], unrecovered]
+    if events is not None and {"session_id", "EvaluationName", "ScoreLabel"} <= set(events.columns):
+        label = pl.col("ScoreLabel").cast(pl.String).str.to_lowercase().str.strip_chars()
+        found.append(
+            events.filter((pl.col("EvaluationName").cast(pl.String) != "") & label.is_in(_NEGATIVE))["session_id"]
+        )
+    known = sessions.select("session_id")
+    return known.join(pl.concat(found).unique().to_frame("session_id"), on="session_id", how="semi")["session_id"]
 
 
 def suspects(steps: pl.DataFrame, *, weights: Mapping[str, float] = WEIGHTS) -> pl.DataFrame:
-    """The steps of each session by confidence; `evidence` lists the signs against the step, the strongest first.
+    """The steps of each session by confidence; `evidence` says the signs against the step, the strongest first.
 
-    steps: rows of `steps.steps`, of failed sessions; sessions that succeeded among them tell what is usually passed on.
+    steps: rows of `steps.steps`, of failed sessions. A session's suspects do not depend on which others are there.
     """
     if steps.is_empty():
-        return pl.DataFrame(schema=dict(SUSPECT))
+        return empty(SUSPECTS)
     ordered = steps.unique(["session_id", "step"], keep="first", maintain_order=True).sort("session_id", "step")
     found = signs(ordered.rows(named=True))
     strength = np.array([[sign[name] for name in SIGNS] for sign in found])
     weight = np.array([weights.get(name, 0.0) for name in SIGNS])
-    return (
+    against = [_against(row * weight) for row in strength]
+    ranked = (
         ordered.with_columns(
             score=pl.Series(strength @ weight),
-            evidence=pl.Series([_evidence(row, weight) for row in strength], dtype=pl.List(pl.String)),
+            signs=pl.Series([[sign.name for sign in mine] for mine in against], dtype=pl.List(pl.String)),
+            evidence=pl.Series([[sign.says for sign in mine] for mine in against], dtype=pl.List(pl.String)),
+            category=pl.Series([mine[0].category if mine else "unknown" for mine in against], dtype=pl.String),
+            label_convention=pl.lit(LABEL_CONVENTION),
         )
         .with_columns(confidence=(pl.col("score") - pl.col("score").max()).exp().over("session_id"))
         .with_columns(pl.col("confidence") / pl.col("confidence").sum().over("session_id"))
         .sort("session_id", "confidence", "step", descending=[False, True, False])
         .with_columns(rank=pl.int_range(1, pl.len() + 1).over("session_id"))
-        .select(*(pl.col(name).cast(dtype) for name, dtype in SUSPECT.items()))
+        .filter(pl.col("rank") <= MOST_SUSPECTS)
     )
+    return facts(ranked, SUSPECTS)
 
 
-def _evidence(
-    strength: np.ndarray[tuple[int], np.dtype[np.float64]], weight: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> list[str]:
-    against = sorted(
-        (
-            (-value * w, sign.says)
-            for value, w, sign in zip(strength, weight, SIGNS.values(), strict=True)
-            if value * w > 0
-        )
-    )
-    return [says for _, says in against]
+def _against(told: np.ndarray[tuple[int], np.dtype[np.float64]]) -> list[Sign]:
+    """The signs that speak against a step, the strongest first."""
+    listed = [(-value, sign) for value, sign in zip(told, SIGNS.values(), strict=True) if value > 0]
+    return [sign for _, sign in sorted(listed, key=lambda pair: pair[0])]
