@@ -77,6 +77,34 @@ def handoffs(filters: Filters) -> Read:
     )
 
 
+def handoff_quality(filters: Filters) -> Read:
+    """The worst first, those that nothing is known of last."""
+    where, params = _where(filters, time="at", agent=("source", "target"))
+    return Read(
+        sql=f"SELECT * FROM handoff_quality {where}"
+        f" ORDER BY score ASC NULLS LAST, at DESC, session_id, source, target {_page(filters)}",
+        params=params,
+    )
+
+
+def suspects(filters: Filters) -> Read:
+    """The newest failed sessions, of each its steps by confidence."""
+    where, params = _where(filters, time="at", agent=("agent",))
+    return Read(
+        sql=f"""
+SELECT * FROM suspects {where}
+ORDER BY max(at) OVER (PARTITION BY session_id) DESC, session_id, rank {_page(filters)}""",
+        params=params,
+    )
+
+
+def context_drift(filters: Filters) -> Read:
+    where, params = _where(filters, time="at", agent=("agent",))
+    return Read(
+        sql=f"SELECT * FROM context_drift {where} ORDER BY at DESC, session_id, step {_page(filters)}", params=params
+    )
+
+
 def sessions(filters: Filters) -> Read:
     where, params = _where(filters, time="started_at", agent=("agents",))
     return Read(

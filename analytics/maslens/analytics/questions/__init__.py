@@ -65,6 +65,21 @@ CATALOGUE: tuple[Entry, ...] = (
         module="basics",
         help="One row a handoff: who to whom, how we know (evidence) and how surely (confidence).",
     ),
+    Entry(
+        name="quality",
+        module="per_session",
+        help="One row a handoff: how well it went, each part of the score a column; the worst first.",
+    ),
+    Entry(
+        name="suspects",
+        module="per_session",
+        help="Failed sessions: their steps by how probably each was the decisive mistake, with evidence.",
+    ),
+    Entry(
+        name="drift",
+        module="per_session",
+        help="One row a step: how far from the goal, which of its facts were carried or lost, what was compacted.",
+    ),
     Entry(name="graph", module="basics", help="Who hands to whom how often, and how that goes.", api=False),
     Entry(
         name="cost",
