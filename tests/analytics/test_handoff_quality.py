@@ -119,6 +119,9 @@ def test_what_can_be_counted_by_hand() -> None:
         pytest.param({"outcome": "completed"}, {}, "failed", 0.0, id="the target finished"),
         pytest.param({"target_run_id": ""}, {}, "failed", None, id="nobody knows how the target ended"),
         pytest.param({"outcome": "returned"}, {}, "bounced", 1.0, id="told to have come back"),
+        pytest.param(
+            {"outcome": "returned", "mode": "return_to_caller"}, {}, "bounced", 0.0, id="a call that came back"
+        ),
         pytest.param({"context_hash_sent": "a", "context_hash_received": "a"}, {}, "lost", 0.0, id="equal hashes"),
         pytest.param(
             {"context_hash_sent": "a", "context_hash_received": "b"}, {}, "lost", LOST_IF_CHANGED, id="unequal"

@@ -34,6 +34,8 @@ class Facts:
     llm_calls: pl.DataFrame
     tool_calls: pl.DataFrame
     agent_errors: pl.DataFrame
+    bottlenecks: pl.DataFrame
+    coordination: pl.DataFrame
 
 
 def rows(schema: frames.Schema, *given: dict[str, Any]) -> pl.DataFrame:
@@ -52,6 +54,7 @@ def facts(
     tools: tuple[dict[str, Any], ...] = (),
     errors: tuple[dict[str, Any], ...] = (),
     sessions: tuple[dict[str, Any], ...] = (),
+    bottlenecks: tuple[dict[str, Any], ...] = (),
 ) -> Facts:
     return Facts(
         sessions=rows(frames.SESSIONS, *sessions),
@@ -60,6 +63,8 @@ def facts(
         llm_calls=rows(frames.LLM_CALLS, *calls),
         tool_calls=rows(frames.TOOL_CALLS, *tools),
         agent_errors=rows(frames.AGENT_ERRORS, *errors),
+        bottlenecks=rows(frames.BOTTLENECKS, *bottlenecks),
+        coordination=rows(frames.COORDINATION),
     )
 
 
@@ -111,6 +116,7 @@ def desk() -> Facts:
         tools=({"agent": "billing", "tool": "refund", "status": "error"},),
         errors=({"agent": "billing", "error_type": "Timeout"},),
         sessions=({"outcome": "partial", "duplicate_spans": 3},),
+        bottlenecks=({"agent": "billing", "critical_ns": 3 * 10**9, "waiting_ns": 5 * 10**8},),
     )
 
 
@@ -163,6 +169,8 @@ def test_contributions(desk: Facts) -> None:
         ("maslens_agent_reasoning_tokens", ("billing", "gpt-4o")): 4,
         ("maslens_agent_cost_usd", ("billing", "gpt-4o")): 0.25,
         ("maslens_agent_unpriced_calls", (UNATTRIBUTED, "house", "unknown model")): 1,
+        ("maslens_agent_critical_path_seconds", ("billing",)): 3,
+        ("maslens_agent_waiting_seconds", ("billing",)): 0.5,
         ("maslens_handoffs", ("triage", "billing", "pass_control", "explicit", "")): 1,
         ("maslens_handoffs", ("billing", "ghost", "pass_control", "sequence", "")): 1,
         ("maslens_handoffs", ("billing", "lee", "pass_control", "explicit", "")): 1,

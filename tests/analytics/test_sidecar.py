@@ -25,7 +25,9 @@ from maslens.storage import Store, Unavailable, open_store
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 PRICES = PriceBook()
 TABLES = ("agent_spans", "agent_events", "sidecar_ledger", "stitch_keys")
-FACTS = ("sessions", "agent_runs", "handoffs", "llm_calls", "tool_calls", "agent_errors")
+FACTS = (
+    "sessions", "agent_runs", "handoffs", "llm_calls", "tool_calls", "agent_errors", "bottlenecks", "coordination",
+)  # fmt: skip
 
 
 def with_prices(spans: pl.DataFrame, events: pl.DataFrame | None) -> Facts:

@@ -200,6 +200,45 @@ SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_
 
 CREATE MATERIALIZED VIEW agent_spans_mv TO agent_spans;
 
+CREATE VIEW bottlenecks
+(
+    `session_id` String,
+    `agent` LowCardinality(String),
+    `started_at` DateTime64(9, 'UTC'),
+    `rank` UInt64,
+    `runs` UInt64,
+    `errors` UInt64,
+    `critical_ns` UInt64,
+    `waiting_ns` UInt64,
+    `model_ns` UInt64,
+    `tool_ns` UInt64,
+    `queue_ns` UInt64,
+    `retries` UInt64,
+    `retry_ns` UInt64,
+    `saves_ns` UInt64,
+    `session_ns` UInt64,
+    `share` Float64
+)
+AS SELECT
+    session_id,
+    agent,
+    started_at,
+    rank,
+    runs,
+    errors,
+    critical_ns,
+    waiting_ns,
+    model_ns,
+    tool_ns,
+    queue_ns,
+    retries,
+    retry_ns,
+    saves_ns,
+    session_ns,
+    share
+FROM fact_bottlenecks
+FINAL;
+
 CREATE VIEW context_drift
 (
     `session_id` String,
@@ -233,6 +272,65 @@ AS SELECT
     context_tokens,
     compacted
 FROM fact_context_drift
+FINAL;
+
+CREATE VIEW coordination
+(
+    `session_id` String,
+    `started_at` DateTime64(9, 'UTC'),
+    `pattern` LowCardinality(String),
+    `pattern_confidence` Float64,
+    `agents` UInt64,
+    `edges` UInt64,
+    `handoffs` UInt64,
+    `messages` UInt64,
+    `density` Float64,
+    `depth` UInt64,
+    `fan_out_max` UInt64,
+    `centralisation` Float64,
+    `cycles` UInt64,
+    `reciprocity` Float64,
+    `betweenness_max` Float64,
+    `coordination_tokens` UInt64,
+    `work_tokens` UInt64,
+    `failed` UInt64,
+    `bounced` UInt64,
+    `redelegated` UInt64,
+    `delegation_accuracy` Nullable(Float64),
+    `decisions` UInt64,
+    `agreement` Nullable(Float64),
+    `loops` UInt64,
+    `rounds_max` UInt64,
+    `rounds_to_stable` Nullable(UInt64)
+)
+AS SELECT
+    session_id,
+    started_at,
+    pattern,
+    pattern_confidence,
+    agents,
+    edges,
+    handoffs,
+    messages,
+    density,
+    depth,
+    fan_out_max,
+    centralisation,
+    cycles,
+    reciprocity,
+    betweenness_max,
+    coordination_tokens,
+    work_tokens,
+    failed,
+    bounced,
+    redelegated,
+    delegation_accuracy,
+    decisions,
+    agreement,
+    loops,
+    rounds_max,
+    rounds_to_stable
+FROM fact_coordination
 FINAL;
 
 CREATE TABLE fact_agent_errors
@@ -286,6 +384,31 @@ ENGINE = ReplacingMergeTree(version, is_deleted)
 ORDER BY (session_id, trace_id, run_id)
 SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
 
+CREATE TABLE fact_bottlenecks
+(
+    `session_id` String CODEC(ZSTD(1)),
+    `agent` LowCardinality(String) CODEC(ZSTD(1)),
+    `started_at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `rank` UInt64 CODEC(ZSTD(1)),
+    `runs` UInt64 CODEC(ZSTD(1)),
+    `errors` UInt64 CODEC(ZSTD(1)),
+    `critical_ns` UInt64 CODEC(ZSTD(1)),
+    `waiting_ns` UInt64 CODEC(ZSTD(1)),
+    `model_ns` UInt64 CODEC(ZSTD(1)),
+    `tool_ns` UInt64 CODEC(ZSTD(1)),
+    `queue_ns` UInt64 CODEC(ZSTD(1)),
+    `retries` UInt64 CODEC(ZSTD(1)),
+    `retry_ns` UInt64 CODEC(ZSTD(1)),
+    `saves_ns` UInt64 CODEC(ZSTD(1)),
+    `session_ns` UInt64 CODEC(ZSTD(1)),
+    `share` Float64 CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (session_id, agent)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
 CREATE TABLE fact_context_drift
 (
     `session_id` String CODEC(ZSTD(1)),
@@ -307,6 +430,41 @@ CREATE TABLE fact_context_drift
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
 ORDER BY (session_id, trace_id, span_id)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
+CREATE TABLE fact_coordination
+(
+    `session_id` String CODEC(ZSTD(1)),
+    `started_at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `pattern` LowCardinality(String) CODEC(ZSTD(1)),
+    `pattern_confidence` Float64 CODEC(ZSTD(1)),
+    `agents` UInt64 CODEC(ZSTD(1)),
+    `edges` UInt64 CODEC(ZSTD(1)),
+    `handoffs` UInt64 CODEC(ZSTD(1)),
+    `messages` UInt64 CODEC(ZSTD(1)),
+    `density` Float64 CODEC(ZSTD(1)),
+    `depth` UInt64 CODEC(ZSTD(1)),
+    `fan_out_max` UInt64 CODEC(ZSTD(1)),
+    `centralisation` Float64 CODEC(ZSTD(1)),
+    `cycles` UInt64 CODEC(ZSTD(1)),
+    `reciprocity` Float64 CODEC(ZSTD(1)),
+    `betweenness_max` Float64 CODEC(ZSTD(1)),
+    `coordination_tokens` UInt64 CODEC(ZSTD(1)),
+    `work_tokens` UInt64 CODEC(ZSTD(1)),
+    `failed` UInt64 CODEC(ZSTD(1)),
+    `bounced` UInt64 CODEC(ZSTD(1)),
+    `redelegated` UInt64 CODEC(ZSTD(1)),
+    `delegation_accuracy` Nullable(Float64) CODEC(ZSTD(1)),
+    `decisions` UInt64 CODEC(ZSTD(1)),
+    `agreement` Nullable(Float64) CODEC(ZSTD(1)),
+    `loops` UInt64 CODEC(ZSTD(1)),
+    `rounds_max` UInt64 CODEC(ZSTD(1)),
+    `rounds_to_stable` Nullable(UInt64) CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (session_id)
 SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_handoff_quality

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from maslens.analytics import frames
+from maslens.analytics.fact_writer import TABLES
 from maslens.semconv.dialects.columns import AGENT_SPAN_COLUMNS
 from maslens.storage import MigrationError, Store, migrate, open_store, views
 
@@ -89,7 +90,7 @@ def test_agent_spans_has_the_columns_of_the_dialects(store: Store) -> None:
     assert [(row["name"], row["type"]) for row in there] == [(c.name, c.type) for c in AGENT_SPAN_COLUMNS]
 
 
-@pytest.mark.parametrize("fact", ["sessions", "agent_runs", "handoffs", "llm_calls", "tool_calls", "agent_errors"])
+@pytest.mark.parametrize("fact", [table.name for table in TABLES])
 def test_a_fact_has_the_columns_that_analytics_computes(store: Store, fact: str) -> None:
     assert store.arrow(f"SELECT * FROM {fact}").column_names == list(getattr(frames, fact.upper()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from .critical_path import critical_path, savings
+from .critical_path import path_and_savings
 
 _KEY = ["session_id", "agent"]
 _RUN = ["session_id", "run_id"]
@@ -24,25 +24,32 @@ def bottlenecks(
     again, and the time they took; saves_ns: an upper bound of what fixing the agent would save.
     """
     runs = runs.unique(_RUN, keep="first", maintain_order=True)
-    path = critical_path(runs, handoffs)
+    path, saved = path_and_savings(runs, handoffs)
     parts = (
         _time(path, "self", "critical_ns"),
         _time(path, "waiting", "waiting_ns"),
-        savings(runs, handoffs),
+        saved,
         _inside(path, llm_calls, "model_ns"),
         _inside(path, tool_calls, "tool_ns"),
         _queueing(runs, handoffs),
         _retries(runs, llm_calls, tool_calls),
     )
-    table = runs.group_by(_KEY).agg(
-        runs=pl.len().cast(pl.Int64), errors=(pl.col("status") == "error").sum().cast(pl.Int64)
+    began = pl.col("started_at").min().over("session_id")
+    table = (
+        runs.with_columns(started_at=began)
+        .group_by(_KEY)
+        .agg(
+            pl.col("started_at").first(),
+            runs=pl.len().cast(pl.Int64),
+            errors=(pl.col("status") == "error").sum().cast(pl.Int64),
+        )
     )
     for part in parts:
         table = table.join(part, on=_KEY, how="left")
     whole = path.group_by("session_id").agg(session_ns=pl.col("duration_ns").sum())
     return (
         table.join(whole, on="session_id", how="left")
-        .with_columns(pl.exclude(*_KEY).fill_null(0))
+        .with_columns(pl.exclude(*_KEY, "started_at").fill_null(0))
         .with_columns(share=(pl.col("critical_ns") / pl.col("session_ns")).fill_nan(0.0))
         .sort(
             "session_id", "saves_ns", "critical_ns", "waiting_ns", "agent", descending=[False, True, True, True, False]

@@ -8,7 +8,7 @@ nothing gives what fixing that agent would save at most, with the other branches
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -40,19 +40,30 @@ def critical_path(runs: pl.DataFrame, handoffs: pl.DataFrame | None = None) -> p
     run without a parent, and when it was asked for. `kind` is `self` (the run's own time: no child it waited for was
     at work) or `waiting` (nobody was, between whoever came before and the start of `run_id`: queueing, a human).
     """
-    segments = [(session, *segment) for session, moments in _sessions(runs, handoffs) for segment in moments.path()]
+    return _segments((session, moments.path()) for session, moments in _sessions(runs, handoffs))
+
+
+def savings(runs: pl.DataFrame, handoffs: pl.DataFrame | None = None) -> pl.DataFrame:
+    """How much earlier each session would have ended had an agent's own time been nothing: no fix can save more."""
+    return _saved((session, moments.savings()) for session, moments in _sessions(runs, handoffs))
+
+
+def path_and_savings(runs: pl.DataFrame, handoffs: pl.DataFrame | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`critical_path` and `savings`, each session taken apart once."""
+    found = [(session, moments.path(), moments.savings()) for session, moments in _sessions(runs, handoffs)]
+    paths = _segments((session, path) for session, path, _ in found)
+    return paths, _saved((session, saved) for session, _, saved in found)
+
+
+def _segments(paths: Iterable[tuple[str, Sequence[_Segment]]]) -> pl.DataFrame:
+    segments = [(session, *segment) for session, path in paths for segment in path]
     return pl.DataFrame(segments, schema=SEGMENTS, orient="row").with_columns(
         duration_ns=(pl.col("ended_at") - pl.col("started_at")).dt.total_nanoseconds()
     )
 
 
-def savings(runs: pl.DataFrame, handoffs: pl.DataFrame | None = None) -> pl.DataFrame:
-    """How much earlier each session would have ended had an agent's own time been nothing: no fix can save more."""
-    rows = [
-        (session, agent, saved)
-        for session, moments in _sessions(runs, handoffs)
-        for agent, saved in moments.savings().items()
-    ]
+def _saved(sessions: Iterable[tuple[str, Mapping[str, int]]]) -> pl.DataFrame:
+    rows = [(session, agent, saved) for session, agents in sessions for agent, saved in agents.items()]
     return pl.DataFrame(rows, schema=SAVINGS, orient="row")
 
 

@@ -38,6 +38,8 @@ TABLES = (
     FactTable(name="handoff_quality", schema=frames.HANDOFF_QUALITY, key=(*_SPAN, "source", "target", "at")),
     FactTable(name="suspects", schema=frames.SUSPECTS, key=("session_id", "rank")),
     FactTable(name="context_drift", schema=frames.CONTEXT_DRIFT, key=_SPAN),
+    FactTable(name="bottlenecks", schema=frames.BOTTLENECKS, key=("session_id", "agent")),
+    FactTable(name="coordination", schema=frames.COORDINATION, key=("session_id",)),
 )
 
 Key = tuple[Any, ...]

@@ -16,7 +16,9 @@ import polars as pl
 
 from . import frames, names
 from .attribution import ModelCalls, model_calls
+from .bottlenecks import bottlenecks
 from .context_drift import context_drift
+from .coordination import coordination
 from .cost import price
 from .errors import Marks, Mishap, marks, mishaps, run_failures
 from .forest import Ints
@@ -47,6 +49,8 @@ class Facts:
     handoff_quality: pl.DataFrame
     suspects: pl.DataFrame
     context_drift: pl.DataFrame
+    bottlenecks: pl.DataFrame
+    coordination: pl.DataFrame
 
 
 def compute(spans: pl.DataFrame, events: pl.DataFrame | None = None, *, prices: PriceBook | None = None) -> Facts:
@@ -87,7 +91,9 @@ def _judged(
             steps(spans, runs.filter(mine), calls.filter(mine), tools.filter(mine), handoffs.filter(mine), quality)
         )
     return {
-        "handoff_quality": quality, "suspects": found, "context_drift": context_drift(spans, runs, calls, handoffs)
+        "handoff_quality": quality, "suspects": found, "context_drift": context_drift(spans, runs, calls, handoffs),
+        "bottlenecks": bottlenecks(runs, handoffs, calls, tools),
+        "coordination": coordination(runs, handoffs, calls, bounced=quality, events=events),
     }  # fmt: skip
 
 

@@ -81,6 +81,19 @@ CONTEXT_DRIFT: Final[Schema] = MappingProxyType({
     "at": TIME, "distance": _REAL, "goal_facts": _COUNT, "facts_carried": _COUNT, "facts_lost": _COUNT,
     "lost_facts": _TEXTS, "context_tokens": _COUNT, "compacted": _FLAG,
 })  # fmt: skip
+BOTTLENECKS: Final[Schema] = MappingProxyType({
+    "session_id": _TEXT, "agent": _TEXT, "started_at": TIME, "rank": _COUNT, "runs": _COUNT, "errors": _COUNT,
+    "critical_ns": _COUNT, "waiting_ns": _COUNT, "model_ns": _COUNT, "tool_ns": _COUNT, "queue_ns": _COUNT,
+    "retries": _COUNT, "retry_ns": _COUNT, "saves_ns": _COUNT, "session_ns": _COUNT, "share": _REAL,
+})  # fmt: skip
+COORDINATION: Final[Schema] = MappingProxyType({
+    "session_id": _TEXT, "started_at": TIME, "pattern": _TEXT, "pattern_confidence": _REAL, "agents": _COUNT,
+    "edges": _COUNT, "handoffs": _COUNT, "messages": _COUNT, "density": _REAL, "depth": _COUNT, "fan_out_max": _COUNT,
+    "centralisation": _REAL, "cycles": _COUNT, "reciprocity": _REAL, "betweenness_max": _REAL,
+    "coordination_tokens": _COUNT, "work_tokens": _COUNT, "failed": _COUNT, "bounced": _COUNT, "redelegated": _COUNT,
+    "delegation_accuracy": _REAL, "decisions": _COUNT, "agreement": _REAL, "loops": _COUNT, "rounds_max": _COUNT,
+    "rounds_to_stable": _COUNT,
+})  # fmt: skip
 
 
 def agent_spans(frame: pl.DataFrame) -> pl.DataFrame:

@@ -194,24 +194,26 @@ def measure(nodes: pl.DataFrame, edges: pl.DataFrame) -> tuple[pl.DataFrame, dic
     whole.add_nodes_from(nodes.get_column("agent"))
     whole.add_weighted_edges_from(edges.select("client", "server", "handoffs").iter_rows())
     agents = whole.subgraph([agent for agent in whole if agent not in people]).copy()  # a view is slow to walk
-    between = _betweenness(agents)
+    between = betweenness(agents)
     per_node = nodes.with_columns(
         pl.Series("fan_in", [whole.in_degree(agent) for agent in nodes["agent"]], dtype=pl.Int64),
         pl.Series("fan_out", [whole.out_degree(agent) for agent in nodes["agent"]], dtype=pl.Int64),
         pl.Series("betweenness", [between.get(agent, 0.0) for agent in nodes["agent"]], dtype=pl.Float64),
     )
     between_agents = edges.filter(~pl.col("client").is_in(people) & ~pl.col("server").is_in(people))
-    return per_node, {**_shape(agents, whole, people), **_flow(between_agents)}
+    return per_node, {**shape(agents, whole, people), **_flow(between_agents)}
 
 
-def _betweenness(agents: Any) -> dict[str, float]:
+def betweenness(agents: Any) -> dict[str, float]:
+    """Share of shortest paths that lead through each node; estimated from fewer starts in a large graph."""
     visits = agents.number_of_nodes() * agents.number_of_edges()
     pivots = None if visits <= _EXACT_VISITS else max(_EXACT_VISITS // agents.number_of_edges(), 1)
     result: dict[str, float] = nx.betweenness_centrality(agents, k=pivots, seed=0)
     return result
 
 
-def _shape(agents: Any, whole: Any, people: set[str]) -> dict[str, float]:
+def shape(agents: Any, whole: Any, people: set[str]) -> dict[str, float]:
+    """Numbers of `agents`, a directed graph, being `whole` without `people`; see `measure`."""
     n: int = agents.number_of_nodes()
     out = [degree - agents.has_edge(agent, agent) for agent, degree in agents.out_degree()]
     pairs = agents.number_of_edges() - nx.number_of_selfloops(agents)
@@ -240,12 +242,22 @@ def _depth(whole: Any, people: set[str]) -> int:
 
 def _flow(edges: pl.DataFrame) -> dict[str, float]:
     total = int(edges["handoffs"].sum())
-    targets = edges["server"].n_unique()
-    of_source = pl.col("handoffs") / pl.col("handoffs").sum().over("client")
-    surprise = edges.select((pl.col("handoffs") * -of_source.log(2)).sum()).item() if total else 0.0
     return {
         "handoffs": total,
         "failure_rate": int(edges["failed"].sum()) / total if total else 0.0,
         "inferred_ratio": 1 - int(edges["explicit"].sum()) / total if total else 0.0,
-        "determinism": 1 - surprise / total / math.log2(targets) if targets > 1 else 1.0,
+        "determinism": determinism(edges),
     }
+
+
+def determinism(edges: pl.DataFrame) -> float:
+    """How surely the source tells the target: 1 - H(target | source) / log2(targets).
+
+    edges: `client, server, handoffs`.
+    """
+    total, targets = int(edges["handoffs"].sum()), edges["server"].n_unique()
+    if targets < 2 or not total:
+        return 1.0
+    of_source = pl.col("handoffs") / pl.col("handoffs").sum().over("client")
+    surprise: float = edges.select((pl.col("handoffs") * -of_source.log(2)).sum()).item()
+    return 1 - surprise / total / math.log2(targets)

@@ -94,7 +94,8 @@ def _bounced(handoffs: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
         .join(back.unique(), on=[*on, "source"], how="left")
         .with_columns(straight=pl.col("back").fill_null(False) & pl.col("idle"))
     )
-    said = pl.col("outcome").fill_null("") == "returned"
+    # of a call that came back, `returned` is the outcome one hopes for
+    said = (pl.col("outcome").fill_null("") == "returned") & (pl.col("mode") == "pass_control")
     counted = pl.when(pl.col("mode") == "return_to_caller").then(False).otherwise("straight")
     return returned.select("row", bounced=pl.when(said).then(1.0).otherwise(counted.cast(pl.Float64)))
 

@@ -330,3 +330,6 @@ def _page(filters: Filters) -> str:
     if filters.limit is None:
         return ""
     return f"LIMIT {filters.limit:d}" + (f" OFFSET {filters.offset:d}" if filters.offset else "")
+
+
+narrowed, paged = _where, _page  # for questions that have a module of their own

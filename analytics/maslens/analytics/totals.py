@@ -67,6 +67,16 @@ FAMILIES = {
             fixed=("reason",),
         ),
         Family(
+            name="maslens_agent_critical_path_seconds",
+            help="Own time of agents on the critical path of their sessions.",
+            free=("agent",),
+        ),
+        Family(
+            name="maslens_agent_waiting_seconds",
+            help="Time on the critical path in which a session waited for a run of the agent to begin.",
+            free=("agent",),
+        ),
+        Family(
             name="maslens_handoffs",
             help="Handoffs between agents.",
             free=("source", "target"),
@@ -126,6 +136,10 @@ class FactFrames(Protocol):
     def suspects(self) -> pl.DataFrame: ...
     @property
     def context_drift(self) -> pl.DataFrame: ...
+    @property
+    def bottlenecks(self) -> pl.DataFrame: ...
+    @property
+    def coordination(self) -> pl.DataFrame: ...
 
 
 def contributions(facts: FactFrames, *, unsettled: Collection[str] = (), final: Collection[str] = ()) -> pl.DataFrame:
@@ -143,6 +157,7 @@ def contributions(facts: FactFrames, *, unsettled: Collection[str] = (), final: 
     led, unpaired = paired.filter(pl.col("_paired")), paired.filter(~pl.col("_paired"))
     unpriced = calls.filter(pl.col("cost_usd").is_null()).with_columns(pl.col("unpriced_reason").alias("reason"))
     sessions = facts.sessions.lazy()
+    path = facts.bottlenecks.lazy().filter(~waits)  # a running session's critical path may still turn elsewhere
     resting = sessions.filter(pl.col("session_id").is_in(list(final)))
     parts = [
         _counted("maslens_agent_runs", runs),
@@ -156,6 +171,8 @@ def contributions(facts: FactFrames, *, unsettled: Collection[str] = (), final: 
         _counted("maslens_agent_reasoning_tokens", calls, "reasoning_tokens"),
         _counted("maslens_agent_cost_usd", calls, "cost_usd"),
         _counted("maslens_agent_unpriced_calls", unpriced),
+        _counted("maslens_agent_critical_path_seconds", path.with_columns(s=pl.col("critical_ns") / 1e9), "s"),
+        _counted("maslens_agent_waiting_seconds", path.with_columns(s=pl.col("waiting_ns") / 1e9), "s"),
         _counted("maslens_handoffs", edges),
         _counted("maslens_service_graph_request", led),
         _counted("maslens_service_graph_request_failed", led.filter(pl.col("_failed"))),

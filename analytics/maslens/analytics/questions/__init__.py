@@ -88,6 +88,19 @@ CATALOGUE: tuple[Entry, ...] = (
         options=(Option(name="by", help="what the rows are", default="agent", choices=COST_BY),),
         api=False,  # both have had it from the start, each in a form of its own
     ),
+    Entry(
+        name="bottlenecks",
+        module="bottlenecks",
+        help="Who held sessions up: time on the critical path, waiting, retries, and what fixing it would save.",
+    ),
+    Entry(
+        name="coordination",
+        module="coordination",
+        help="How agents work together: the pattern, the graph's shape, tokens spent on it, delegations, agreement.",
+        options=(
+            Option(name="by", help="what the rows are", default="window", choices=("window", "session", "version")),
+        ),
+    ),
     Entry(name="errors", module="basics", help="Errors by agent and type: how many, how many recovered, the last."),
     Entry(name="tools", module="basics", help="One row a tool: calls, errors, durations, who calls it."),
     Entry(name="summary", module="basics", help="One row: how much there is.", command=False),

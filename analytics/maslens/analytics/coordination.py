@@ -1,0 +1,285 @@
+"""How the agents of each session worked together: shape, what coordinating cost, how delegations went, the pattern."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import networkx as nx
+import polars as pl
+
+from .agreement import decisions
+from .frames import COORDINATION, UNATTRIBUTED
+from .graph import FAILED_OUTCOMES, betweenness, determinism, shape
+from .patterns import Transfer, calls_and_passes, detect, repeated
+
+_DECIDED = ("explicit", "tool_name", "message")
+_LEAST_EXCHANGE = 2  # calls of the same callee in a row that make a loop
+
+
+CERTAIN = 0.9  # determinism from which on a path is taken to be the program's and not the agents'
+LEAST_SESSIONS = 20  # before determinism says anything about that
+
+
+def usual_pattern(told: Mapping[str, float], determinism: float, sessions: int) -> tuple[str, float]:
+    """(pattern, confidence) of many sessions. told: by pattern, the confidence with which sessions were detected as it.
+
+    Whether agents or the program chose the next agent shows over many sessions: what always takes the same way is
+    sequential, what does not is a swarm.
+    """
+    several = {pattern: weight for pattern, weight in told.items() if pattern != "single"}
+    if not several:
+        return ("single", 1.0) if told else ("", 0.0)
+    chosen = several.pop("sequential", 0.0), several.pop("swarm", 0.0)
+    if sum(chosen) > 0:
+        known = sessions >= LEAST_SESSIONS
+        forward = ("sequential" if determinism >= CERTAIN else "swarm") if known else ""
+        several[forward or ("sequential" if chosen[0] >= chosen[1] else "swarm")] = sum(chosen)
+    best = max(sorted(several), key=lambda pattern: several[pattern])
+    return best, several[best] / sum(several.values())
+
+
+def window_shape(edges: pl.DataFrame, agents: Collection[str]) -> dict[str, float]:
+    """The shape of a graph over many sessions. edges: `source, target, handoffs`, each pair once."""
+    graph: Any = nx.DiGraph()
+    graph.add_nodes_from(sorted(agents))
+    graph.add_edges_from(edges.select("source", "target").iter_rows())
+    between = betweenness(graph) if len(graph) > 2 else {}
+    return {
+        **shape(graph, graph, set()),
+        "betweenness_max": max(between.values(), default=0.0),
+        "determinism": determinism(edges.rename({"source": "client", "target": "server"})),
+    }
+
+
+def coordination(
+    runs: pl.DataFrame,
+    handoffs: pl.DataFrame,
+    llm_calls: pl.DataFrame,
+    *,
+    bounced: pl.DataFrame | None = None,
+    events: pl.DataFrame | None = None,
+) -> pl.DataFrame:
+    """One row per session in which an agent ran; columns as in `frames.COORDINATION`.
+
+    bounced: `session_id, trace_id, span_id, source, target, bounced` as `handoff_quality` has them. events:
+    `agent_events` with `session_id`. Shape is that of agents only, whatever the user started. messages: a transfer that
+    returns is two, one that does not is one. coordination_tokens: of the model calls that decided a transfer, the last
+    one of the source before it; work_tokens: of all others. delegation_accuracy: share of transfers that neither
+    failed nor bounced; redelegated: of those that did, how many the same source followed with another.
+    """
+    runs = runs.unique(["session_id", "run_id"], keep="first", maintain_order=True)
+    between = (pl.col("source") != "") & (pl.col("target") != "") & (pl.col("connection_type") != "virtual_node")
+    known = handoffs.filter(between).unique(
+        ["session_id", "trace_id", "span_id", "source", "target", "at"], keep="first", maintain_order=True
+    )
+    sessions = list(_sessions(runs, known))
+    told = _decided(_exchanges(sessions), events)
+    found = pl.DataFrame(
+        [{**_shape(session), **_pattern(session, told.get(session.session_id, []))} for session in sessions],
+        schema={name: COORDINATION[name] for name in (*_SHAPE, *_PATTERN)},
+        orient="row",
+    )
+    for part in (
+        runs.group_by("session_id").agg(started_at=pl.col("started_at").min()),
+        _tokens(known, llm_calls),
+        _delegations(known, runs, bounced),
+        _loops(told),
+    ):
+        found = found.join(part, on="session_id", how="left")
+    counts = [name for name, dtype in COORDINATION.items() if dtype == pl.UInt64() and name != "rounds_to_stable"]
+    return (
+        found.with_columns(pl.col(counts).fill_null(0))
+        .select(pl.col(name).cast(dtype) for name, dtype in COORDINATION.items())
+        .sort("session_id")
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class _Session:
+    session_id: str
+    agents: set[str] = field(default_factory=set)
+    transfers: list[Transfer] = field(default_factory=list)
+    beside: set[str] = field(default_factory=set)  # runs that overlap another agent's
+
+
+def _sessions(runs: pl.DataFrame, handoffs: pl.DataFrame) -> Iterator[_Session]:
+    moves: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    columns = ["session_id", "source", "target", "mode", "evidence", "source_run_id", "target_run_id"]
+    for row in handoffs.select(*columns, pl.col("at").dt.epoch("ns")).sort(pl.all()).iter_rows():
+        moves[row[0]].append(row)
+    ran = runs.select(
+        "session_id", "run_id", "parent_run_id", "agent", start=pl.col("started_at").dt.epoch("ns"),
+        end=pl.col("ended_at").dt.epoch("ns"),
+    ).sort("session_id", "start", "end", "run_id")  # fmt: skip
+    for (name,), table in ran.group_by("session_id", maintain_order=True):
+        session = _Session(session_id=str(name))
+        rows = table.rows()
+        session.agents = {row[3] for row in rows} - {"", UNATTRIBUTED}
+        for _, source, target, mode, evidence, _, target_run, at in moves[session.session_id]:
+            session.transfers.append(
+                Transfer(source=source, target=target, returns=mode == "return_to_caller", evidence=evidence, at=at,
+                         target_run=target_run)
+            )  # fmt: skip
+            session.agents |= {source, target}
+        launcher = {row[6]: row[5] for row in moves[session.session_id] if row[6] and row[5]}
+        session.beside = _beside(rows, launcher)
+        yield session
+
+
+def _beside(rows: Sequence[tuple[Any, ...]], launcher: Mapping[str, str]) -> set[str]:
+    """Runs at work at the same time as one of another agent, neither having launched the other.
+
+    rows: `session_id, run_id, parent_run_id, agent, start, end` by start.
+    """
+    above = {run: parent for _, run, parent, *_ in rows if parent}
+    known: dict[str, set[str]] = {}
+
+    def lineage(run: str) -> set[str]:
+        """The run and whatever launched it, directly or not."""
+        if run not in known:
+            seen: set[str] = set()
+            waiting = [run]
+            while waiting:
+                one = waiting.pop()
+                if one not in seen:
+                    seen.add(one)
+                    waiting += [up for up in (above.get(one), launcher.get(one)) if up]
+            known[run] = seen
+        return known[run]
+
+    found: set[str] = set()
+    active: list[tuple[str, str, int]] = []
+    for _, run, _, agent, start, end in rows:
+        active = [one for one in active if one[2] > start]
+        for other, name, _ in active:
+            news = (run not in found or other not in found) and name != agent and start < end
+            if news and other not in lineage(run) and run not in lineage(other):
+                found |= {run, other}
+        active.append((run, agent, end))
+    return found
+
+
+def _exchanges(sessions: Collection[_Session]) -> pl.DataFrame:
+    rows = []
+    for session in sessions:
+        again = Counter((call.source, call.target) for call in repeated(calls_and_passes(session.transfers)[0]))
+        rows += [(session.session_id, *pair, n + 1) for pair, n in sorted(again.items()) if n + 1 >= _LEAST_EXCHANGE]
+    schema = {"session_id": pl.String, "caller": pl.String, "callee": pl.String, "rounds": pl.UInt64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _decided(exchanges: pl.DataFrame, events: pl.DataFrame | None) -> Mapping[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in decisions(events, exchanges).iter_rows(named=True):
+        found[row["session_id"]].append(row)
+    return found
+
+
+_SHAPE = ("session_id", "agents", "edges", "handoffs", "messages", "density", "depth", "fan_out_max", "centralisation",
+          "cycles", "reciprocity", "betweenness_max")  # fmt: skip
+_PATTERN = ("pattern", "pattern_confidence")
+
+
+def _shape(session: _Session) -> dict[str, Any]:
+    graph: Any = nx.DiGraph()
+    graph.add_nodes_from(sorted(session.agents))
+    graph.add_edges_from((move.source, move.target) for move in session.transfers)
+    between = betweenness(graph) if len(graph) > 2 else {}
+    measured = shape(graph, graph, set())
+    return {
+        "session_id": session.session_id, "handoffs": len(session.transfers),
+        "messages": sum(2 if move.returns else 1 for move in session.transfers),
+        "betweenness_max": max(between.values(), default=0.0),
+        **{name: measured[name] for name in _SHAPE if name in measured},
+    }  # fmt: skip
+
+
+def _pattern(session: _Session, decided: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    found = detect(
+        session.agents,
+        session.transfers,
+        beside=session.beside,
+        votes=sum(row["votes"] or 0 for row in decided if row["kind"] == "vote"),
+        rounds=sum(row["rounds"] - 1 for row in decided if row["kind"] == "loop"),
+    )
+    return {"pattern": found.pattern, "pattern_confidence": found.confidence}
+
+
+def _tokens(handoffs: pl.DataFrame, llm_calls: pl.DataFrame) -> pl.DataFrame:
+    """Tokens of the calls that decided a transfer (each once), and of all others."""
+    tokens = pl.sum_horizontal(pl.col("input_tokens", "output_tokens").cast(pl.Int64))
+    calls = llm_calls.unique(["session_id", "trace_id", "span_id"], keep="first").select(
+        "session_id", "trace_id", "span_id", source_run_id="run_id", tokens=tokens,
+        done=pl.col("at").dt.epoch("ns") + pl.col("duration_ns").cast(pl.Int64),
+    )  # fmt: skip
+    asked = handoffs.filter(
+        (pl.col("evidence").is_in(_DECIDED) | (pl.col("mode") == "return_to_caller")) & (pl.col("source_run_id") != "")
+    ).select("session_id", "source_run_id", done=pl.col("at").dt.epoch("ns") + _SLACK_NS)
+    deciding = (
+        asked.sort("done")
+        .join_asof(calls.sort("done", "span_id"), on="done", by=["session_id", "source_run_id"], check_sortedness=False)
+        .filter(pl.col("span_id").is_not_null())
+        .select("session_id", "trace_id", "span_id", decides=pl.lit(True))
+        .unique()
+    )
+    return (
+        calls.join(deciding, on=["session_id", "trace_id", "span_id"], how="left")
+        .with_columns(pl.col("decides").fill_null(False), pl.col("tokens").fill_null(0))
+        .group_by("session_id")
+        .agg(
+            coordination_tokens=pl.col("tokens").filter("decides").sum(),
+            work_tokens=pl.col("tokens").filter(~pl.col("decides")).sum(),
+        )
+    )
+
+
+_SLACK_NS = 1_000_000  # a span may end a little after what it led to began
+
+
+def _delegations(handoffs: pl.DataFrame, runs: pl.DataFrame, bounced: pl.DataFrame | None) -> pl.DataFrame:
+    key = ["session_id", "trace_id", "span_id", "source", "target"]
+    status = runs.select("session_id", target_run_id="run_id", ended="status")
+    back = (
+        handoffs.select(key).unique().with_columns(back=pl.lit(False))
+        if bounced is None
+        else bounced.group_by(key).agg(back=(pl.col("bounced") > 0).any())
+    )
+    table = (
+        handoffs.join(status, on=["session_id", "target_run_id"], how="left")
+        .join(back, on=key, how="left")
+        .with_columns(
+            failed=pl.col("outcome").is_in(FAILED_OUTCOMES) | (pl.col("ended") == "error").fill_null(False),
+            back=pl.col("back").fill_null(False),
+        )
+        .with_columns(troubled=pl.col("failed") | pl.col("back"))
+    )
+    last = table.group_by("session_id", "source").agg(last=pl.col("at").max())
+    return (
+        table.join(last, on=["session_id", "source"])
+        .group_by("session_id")
+        .agg(
+            failed=pl.col("failed").sum(),
+            bounced=pl.col("back").sum(),
+            redelegated=(pl.col("troubled") & (pl.col("last") > pl.col("at"))).sum(),
+            delegation_accuracy=1 - pl.col("troubled").mean(),
+        )
+    )
+
+
+def _loops(told: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
+    rows = []
+    for session, decided in told.items():
+        votes = [row for row in decided if row["kind"] == "vote"]
+        loops = [row for row in decided if row["kind"] != "vote"]
+        stable = [row["rounds_to_stable"] for row in decided if row["rounds_to_stable"] is not None]
+        rows.append({
+            "session_id": session, "decisions": len(votes), "loops": len(loops),
+            "rounds_max": max((row["rounds"] for row in decided), default=0),
+            "agreement": sum(row["agreement"] for row in votes) / len(votes) if votes else None,
+            "rounds_to_stable": max(stable, default=None),
+        })  # fmt: skip
+    columns = ("session_id", "decisions", "loops", "rounds_max", "agreement", "rounds_to_stable")
+    return pl.DataFrame(rows, schema={name: COORDINATION[name] for name in columns}, orient="row")
