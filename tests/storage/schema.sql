@@ -63,7 +63,7 @@ SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_
 
 CREATE MATERIALIZED VIEW agent_events_from_logs TO agent_events; -- bf9959d976700b83
 
-CREATE MATERIALIZED VIEW agent_events_from_spans TO agent_events; -- b967aca40add6cd6
+CREATE MATERIALIZED VIEW agent_events_from_spans TO agent_events; -- fd6620a59fde8e1e
 
 CREATE VIEW agent_runs
 (
@@ -90,7 +90,8 @@ CREATE VIEW agent_runs
     `cached_tokens` UInt64,
     `reasoning_tokens` Nullable(UInt64),
     `cost_usd` Nullable(Float64),
-    `name_evidence` LowCardinality(String)
+    `name_evidence` LowCardinality(String),
+    `task` LowCardinality(String)
 )
 AS SELECT
     session_id,
@@ -116,7 +117,8 @@ AS SELECT
     cached_tokens,
     reasoning_tokens,
     cost_usd,
-    name_evidence
+    name_evidence,
+    task
 FROM fact_agent_runs
 FINAL;
 
@@ -333,6 +335,45 @@ AS SELECT
 FROM fact_coordination
 FINAL;
 
+CREATE VIEW evaluations
+(
+    `session_id` String,
+    `trace_id` String,
+    `span_id` String,
+    `run_id` String,
+    `agent` LowCardinality(String),
+    `handoff_id` String,
+    `at` DateTime64(9, 'UTC'),
+    `name` LowCardinality(String),
+    `score` Nullable(Float64),
+    `label` LowCardinality(String),
+    `explanation` String,
+    `evaluator_type` LowCardinality(String),
+    `evaluator_id` LowCardinality(String),
+    `target_type` LowCardinality(String),
+    `target_id` String,
+    `origin` LowCardinality(String)
+)
+AS SELECT
+    session_id,
+    trace_id,
+    span_id,
+    run_id,
+    agent,
+    handoff_id,
+    at,
+    name,
+    score,
+    label,
+    explanation,
+    evaluator_type,
+    evaluator_id,
+    target_type,
+    target_id,
+    origin
+FROM fact_evaluations
+FINAL;
+
 CREATE TABLE fact_agent_errors
 (
     `session_id` String CODEC(ZSTD(1)),
@@ -377,6 +418,7 @@ CREATE TABLE fact_agent_runs
     `reasoning_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
     `cost_usd` Nullable(Float64) CODEC(ZSTD(1)),
     `name_evidence` LowCardinality(String) CODEC(ZSTD(1)),
+    `task` LowCardinality(String) CODEC(ZSTD(1)),
     `version` UInt64 CODEC(ZSTD(1)),
     `is_deleted` UInt8 CODEC(ZSTD(1))
 )
@@ -465,6 +507,31 @@ CREATE TABLE fact_coordination
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
 ORDER BY (session_id)
+SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+
+CREATE TABLE fact_evaluations
+(
+    `session_id` String CODEC(ZSTD(1)),
+    `trace_id` String CODEC(ZSTD(1)),
+    `span_id` String CODEC(ZSTD(1)),
+    `run_id` String CODEC(ZSTD(1)),
+    `agent` LowCardinality(String) CODEC(ZSTD(1)),
+    `handoff_id` String CODEC(ZSTD(1)),
+    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `name` LowCardinality(String) CODEC(ZSTD(1)),
+    `score` Nullable(Float64) CODEC(ZSTD(1)),
+    `label` LowCardinality(String) CODEC(ZSTD(1)),
+    `explanation` String CODEC(ZSTD(1)),
+    `evaluator_type` LowCardinality(String) CODEC(ZSTD(1)),
+    `evaluator_id` LowCardinality(String) CODEC(ZSTD(1)),
+    `target_type` LowCardinality(String) CODEC(ZSTD(1)),
+    `target_id` String CODEC(ZSTD(1)),
+    `origin` LowCardinality(String) CODEC(ZSTD(1)),
+    `version` UInt64 CODEC(ZSTD(1)),
+    `is_deleted` UInt8 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version, is_deleted)
+ORDER BY (session_id, trace_id, span_id, at, name, evaluator_type, evaluator_id, target_id)
 SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_handoff_quality

@@ -48,7 +48,7 @@ def attributes(**pairs: object) -> list[KeyValue]:
 
 
 def send_span(
-    store: Store, token: str, second: int, events: Sequence[tuple[str, list[KeyValue]]] = (), **said: str
+    store: Store, token: str, second: int, events: Sequence[tuple[str, list[KeyValue]]] = (), **said: object
 ) -> None:
     request = ExportTraceServiceRequest()
     resource = request.resource_spans.add()
@@ -205,4 +205,41 @@ def test_one_insert_moves_position_totals_and_contributions_together(store: Stor
     ]
     assert merged(store, "SELECT * FROM session_contributions") == [
         {"session_id": "s", "series": "runs{}", "value": 2.0, "version": 2}
+    ]
+
+
+def test_openinference_annotations_on_a_span_are_evaluations(store: Store) -> None:
+    hung = {
+        "annotations.0.annotation.name": "correctness",
+        "annotations.0.annotation.score": 0.25,
+        "annotations.0.annotation.annotator_kind": "LLM",
+        "annotations.0.annotation.identifier": "judge-1",
+        "annotations.11.annotation.name": "tone",
+        "annotations.11.annotation.label": "rude",
+        "session.evaluations.0.evaluation.name": "solved",
+        "session.evaluations.0.evaluation.score": 1,
+        "session.evaluations.0.evaluation.annotator_kind": "HUMAN",
+        "session.id": "s1",
+        "my.annotations.0.annotation.name": "not one of them",
+    }
+    send_span(store, "annotated", 1, **{key.replace("_", "__").replace(".", "_"): value for key, value in hung.items()})
+    assert store.rows(
+        "SELECT EvaluationName, Score, ScoreLabel, EvaluatorType, EvaluatorId, TargetType, SessionId, Origin"
+        " FROM agent_events ORDER BY EvaluationName"
+    ) == [
+        {
+            "EvaluationName": name,
+            "Score": score,
+            "ScoreLabel": label,
+            "EvaluatorType": kind,
+            "EvaluatorId": judge,
+            "TargetType": target,
+            "SessionId": "s1",
+            "Origin": "span",
+        }
+        for name, score, label, kind, judge, target in (
+            ("correctness", 0.25, "", "llm_judge", "judge-1", "span"),
+            ("solved", 1.0, "", "human", "", "session"),
+            ("tone", None, "rude", "", "", "span"),
+        )
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from inspect import Parameter, Signature
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 import polars as pl
 from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request
 from fastapi.responses import Response
-from maslens.analytics import reads
+from maslens.analytics import feedback, reads
 from maslens.analytics.cost import By
 from maslens.analytics.graph import CoordinationGraph, coordination_graph
 from maslens.analytics.questions import CATALOGUE, Entry, Option, Value, load
@@ -20,8 +21,9 @@ from maslens.analytics.questions.costs import computed
 from maslens.analytics.questions.question import Asked, Question, plain
 from maslens.analytics.reader import Format, Reader
 from maslens.analytics.reads import Filters, Kind
+from pydantic import Field
 
-Scope = Literal["read", "query"]
+Scope = Literal["read", "query", "ingest"]
 Authorize = Callable[[Request, Scope], bool]
 Ask = Callable[[str, Mapping[str, object], str], bytes]  # SQL of a stranger, parameters, output format → answer
 
@@ -181,6 +183,37 @@ def _explained(reader: Reader, question: Question, asked: Asked, number: int) ->
     told = question.explained(found.row(number - 1, named=True), reader.frames, asked)
     told[0] = {"part": "row", **plain(found[number - 1]).row(0, named=True)}
     return told
+
+
+def feedback_router(
+    reader: Reader,
+    insert: feedback.Insert,
+    *,
+    authorize: Authorize = lambda *_: True,
+    clock_ns: Callable[[], int] = time.time_ns,
+) -> APIRouter:
+    """POST /api/v1/feedback. Only JSON is taken, which no page from elsewhere can send without being asked first."""
+
+    def check(request: Request) -> None:
+        if not authorize(request, "ingest"):
+            raise HTTPException(403, "this token does not allow to ingest")
+
+    router = APIRouter(prefix="/api/v1", dependencies=[Depends(check)])
+
+    @router.post("/feedback", status_code=201, summary="What somebody thought of a session, a run or a handoff")
+    def give(given: feedback.Feedback | Many) -> Mapping[str, Sequence[str]]:
+        """Stored when answered; counted with the facts of its session, seconds later."""
+        several = given if isinstance(given, list) else [given]
+        try:
+            placed = [feedback.located(each, lambda read: reader.store.rows(read.sql, read.params)) for each in several]
+        except feedback.Unknown as unknown:
+            raise HTTPException(404, str(unknown)) from None
+        return {"ids": [feedback.store(each, insert, now_ns=clock_ns()) for each in placed]}
+
+    return router
+
+
+Many = Annotated[list[feedback.Feedback], Field(min_length=1, max_length=feedback.MOST)]
 
 
 def _add_query(router: APIRouter, ask: Ask, allowed: Any) -> None:

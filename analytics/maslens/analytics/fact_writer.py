@@ -40,6 +40,7 @@ TABLES = (
     FactTable(name="context_drift", schema=frames.CONTEXT_DRIFT, key=_SPAN),
     FactTable(name="bottlenecks", schema=frames.BOTTLENECKS, key=("session_id", "agent")),
     FactTable(name="coordination", schema=frames.COORDINATION, key=("session_id",)),
+    FactTable(name="evaluations", schema=frames.EVALUATIONS, key=frames.EVALUATION_KEY),
 )
 
 Key = tuple[Any, ...]

@@ -21,6 +21,7 @@ from .context_drift import context_drift
 from .coordination import coordination
 from .cost import price
 from .errors import Marks, Mishap, marks, mishaps, run_failures
+from .evaluations import evaluations
 from .forest import Ints
 from .frames import UNATTRIBUTED
 from .handoff_quality import handoff_quality
@@ -51,6 +52,7 @@ class Facts:
     context_drift: pl.DataFrame
     bottlenecks: pl.DataFrame
     coordination: pl.DataFrame
+    evaluations: pl.DataFrame
 
 
 def compute(spans: pl.DataFrame, events: pl.DataFrame | None = None, *, prices: PriceBook | None = None) -> Facts:
@@ -72,7 +74,8 @@ def compute(spans: pl.DataFrame, events: pl.DataFrame | None = None, *, prices: 
     errors = _agent_errors(seen)
     facts = {"agent_runs": run_facts, "handoffs": handoffs, "llm_calls": llm_calls, "tool_calls": tool_calls}
     sessions = _sessions(seen, repeats, {**facts, "errors": errors}, events)
-    facts |= {"sessions": sessions, "agent_errors": errors}
+    judged = evaluations(events, _doers(seen), handoffs, seen.session_of_trace)
+    facts |= {"sessions": sessions, "agent_errors": errors, "evaluations": judged}
     facts |= _judged(once, facts, _with_session(seen, events))
     return Facts(**{name: frames.facts(frame, getattr(frames, name.upper())) for name, frame in facts.items()})
 
@@ -154,6 +157,13 @@ def _look(spans: Spans) -> _Seen:
     errors = mishaps(spans, calls, runs, edges, marked)
     failures = run_failures(runs, errors, marked)
     return _Seen(spans, calls, runs, edges, errors, marked, failures, session_of_trace)
+
+
+def _doers(seen: _Seen) -> pl.DataFrame:
+    """`TraceId, SpanId, ResponseId, run_id, agent`: whose doing each span is."""
+    told = seen.spans.frame.select("TraceId", "SpanId", "ResponseId")
+    run_id, agent = seen.by_run(seen.runs.doer.tolist())
+    return told.with_columns(run_id, agent.replace(UNATTRIBUTED, ""))
 
 
 def _texts(name: str, values: Iterable[str]) -> pl.Series:
@@ -303,6 +313,7 @@ def _agent_runs(seen: _Seen, llm_calls: pl.DataFrame, tool_calls: pl.DataFrame) 
         pl.Series("self_ns", _self_times(runs), dtype=pl.UInt64),
         _texts("status", (state for state, _ in status)), _texts("error_type", (kind for _, kind in status)),
         _texts("name_evidence", (run.evidence for run in runs)),
+        _task(seen.spans, rows),
         role=told["AgentRole"], agent_version=told["AgentVersion"], variant=told["Variant"],
         service=told["ServiceName"], framework=told["Framework"],
     )  # fmt: skip
@@ -310,6 +321,13 @@ def _agent_runs(seen: _Seen, llm_calls: pl.DataFrame, tool_calls: pl.DataFrame) 
     spent, used = llm_calls.group_by(of_run).agg(_spent()), tool_calls.group_by(of_run).agg(tool_calls=pl.len())
     joined = frame.join(spent, on=of_run, how="left").join(used, on=of_run, how="left")
     return joined.with_columns(pl.col("llm_calls", "tool_calls", *_SPENT).fill_null(0))
+
+
+def _task(spans: Spans, rows: list[int]) -> pl.Series:
+    """What each of `rows` was for: the task that it or the closest span above it names."""
+    task = spans.frame.select(pl.when(pl.col("TaskName") != "").then("TaskName").otherwise("TaskId"))["TaskName"]
+    above = spans.forest.nearest((task != "").to_numpy())[rows]
+    return _texts("task", (task[row] if row >= 0 else "" for row in above.tolist()))
 
 
 def _self_times(runs: list[Run]) -> list[int]:

@@ -81,7 +81,9 @@ def events_of(store: Store, traces: list[str], sessions: list[str]) -> pl.DataFr
     return _frame(
         store,
         f"""
-        SELECT * REPLACE ({_SESSION} AS SessionId) FROM agent_events
+        SELECT * EXCEPT (Attributes, Body) REPLACE ({_SESSION} AS SessionId),
+            Attributes['gen_ai.response.id'] AS ResponseId
+        FROM agent_events
         WHERE TraceId IN {{traces:Array(String)}} OR (TraceId = '' AND {_SESSION} IN {{sessions:Array(String)}})""",
         {"traces": traces, "sessions": sessions},
     )

@@ -43,6 +43,7 @@ AGENT_RUNS: Final[Schema] = MappingProxyType({
     "ended_at": TIME, "duration_ns": _COUNT, "self_ns": _COUNT, "status": _TEXT, "error_type": _TEXT,
     "llm_calls": _COUNT, "tool_calls": _COUNT, "input_tokens": _COUNT, "output_tokens": _COUNT,
     "cached_tokens": _COUNT, "reasoning_tokens": _COUNT, "cost_usd": _REAL, "name_evidence": _TEXT,
+    "task": _TEXT,
 })  # fmt: skip
 HANDOFFS: Final[Schema] = MappingProxyType({
     "session_id": _TEXT, "trace_id": _TEXT, "span_id": _TEXT, "handoff_id": _TEXT, "source": _TEXT, "target": _TEXT,
@@ -94,6 +95,21 @@ COORDINATION: Final[Schema] = MappingProxyType({
     "delegation_accuracy": _REAL, "decisions": _COUNT, "agreement": _REAL, "loops": _COUNT, "rounds_max": _COUNT,
     "rounds_to_stable": _COUNT,
 })  # fmt: skip
+EVALUATIONS: Final[Schema] = MappingProxyType({
+    "session_id": _TEXT, "trace_id": _TEXT, "span_id": _TEXT, "run_id": _TEXT, "agent": _TEXT, "handoff_id": _TEXT,
+    "at": TIME, "name": _TEXT, "score": _REAL, "label": _TEXT, "explanation": _TEXT, "evaluator_type": _TEXT,
+    "evaluator_id": _TEXT, "target_type": _TEXT, "target_id": _TEXT, "origin": _TEXT,
+})  # fmt: skip
+EVALUATION_KEY: Final = (
+    "session_id",
+    "trace_id",
+    "span_id",
+    "at",
+    "name",
+    "evaluator_type",
+    "evaluator_id",
+    "target_id",
+)
 
 
 def agent_spans(frame: pl.DataFrame) -> pl.DataFrame:

@@ -70,6 +70,7 @@ ModelCall = _type("ModelCall", frames.LLM_CALLS, "One call of a model")
 ToolCall = _type("ToolCall", frames.TOOL_CALLS, "One call of a tool")
 AgentError = _type("AgentError", frames.AGENT_ERRORS, "Something that went wrong")
 Agent = _type("Agent", basics.AGENTS, "An agent over all its runs")
+Evaluation = _type("Evaluation", frames.EVALUATIONS, "What somebody thought of a session, a run or a handoff")
 _COST = {
     "name": pl.String(),
     **dict.fromkeys(("llm_calls", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"), pl.UInt64()),
@@ -243,6 +244,7 @@ _SESSION_PARTS: Mapping[str, tuple[Kind, Any]] = {
     "llm_calls": ("llm_calls", ModelCall),
     "tool_calls": ("tool_calls", ToolCall),
     "errors": ("agent_errors", AgentError),
+    "evaluations": ("evaluations", Evaluation),
 }
 
 

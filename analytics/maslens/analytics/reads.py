@@ -112,7 +112,14 @@ def sessions(filters: Filters) -> Read:
     )
 
 
-Kind = Literal["sessions", "agent_runs", "handoffs", "llm_calls", "tool_calls", "agent_errors"]
+def evaluations(filters: Filters) -> Read:
+    where, params = _where(filters, time="at", agent=("agent",))
+    return Read(
+        sql=f"SELECT * FROM evaluations {where} ORDER BY at DESC, session_id, name {_page(filters)}", params=params
+    )
+
+
+Kind = Literal["sessions", "agent_runs", "handoffs", "llm_calls", "tool_calls", "agent_errors", "evaluations"]
 _TIME: Mapping[Kind, str] = {
     "sessions": "started_at",
     "agent_runs": "started_at",
@@ -120,6 +127,7 @@ _TIME: Mapping[Kind, str] = {
     "llm_calls": "at",
     "tool_calls": "at",
     "agent_errors": "at",
+    "evaluations": "at",
 }
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
 
 from anyio import to_thread
 from fastapi import FastAPI
-from maslens.analytics.api import Ask, Authorize, api_router
+from maslens.analytics.api import Ask, Authorize, api_router, feedback_router
 from maslens.analytics.graphql import graphql_app
 from maslens.analytics.metrics import Exposition
 from maslens.analytics.reader import Reader
@@ -53,9 +54,14 @@ def create_app(
         exception_handlers={QueryError: _refused, Unavailable: _unavailable},
     )
     app.include_router(api_router(reader, authorize=authorize, ask=ask))
+    app.include_router(feedback_router(reader, partial(_log, store), authorize=authorize))
     app.router.routes.append(Route("/graphql", _Allowed(graphql_app(reader), authorize), methods=["GET", "POST"]))
     app.mount("/", StaticFiles(directory=str(PAGE), html=True), name="page")
     return GZipMiddleware(_Guarded(app), minimum_size=1024, compresslevel=4)
+
+
+def _log(store: Store, body: bytes, token: str) -> None:
+    store.insert_otlp("logs", body, token=token)
 
 
 def observing_routes(exposition: Exposition | None, problems: Callable[[], Sequence[str]]) -> list[BaseRoute]:

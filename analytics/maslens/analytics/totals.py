@@ -106,6 +106,24 @@ FAMILIES = {
             help="Handoffs to an agent of which no run was seen.",
             free=("client", "server"),
         ),
+        Family(
+            name="maslens_agent_evaluations",
+            help="Evaluation results and feedback about agents; no agent where a whole session was judged.",
+            free=("agent", "evaluation", "label"),
+            fixed=("evaluator_type",),
+        ),
+        Family(
+            name="maslens_agent_evaluation_scored",
+            help="Evaluation results that gave a score, which maslens_agent_evaluation_score_sum adds up.",
+            free=("agent", "evaluation"),
+            fixed=("evaluator_type",),
+        ),
+        Family(
+            name="maslens_agent_evaluation_score_sum",
+            help="Sum of the scores that are not negative; divided by maslens_agent_evaluation_scored their mean.",
+            free=("agent", "evaluation"),
+            fixed=("evaluator_type",),
+        ),
         Family(name="maslens_sessions", help="Sessions that came to rest.", fixed=("outcome",)),
         Family(name="maslens_duplicate_spans", help="Spans stored more than once and counted once."),
         Family(name="maslens_late_spans", help="Spans of sessions that had already come to rest."),
@@ -128,6 +146,8 @@ class FactFrames(Protocol):
     def llm_calls(self) -> pl.DataFrame: ...
     @property
     def tool_calls(self) -> pl.DataFrame: ...
+    @property
+    def evaluations(self) -> pl.DataFrame: ...
     @property
     def agent_errors(self) -> pl.DataFrame: ...
     @property
@@ -156,6 +176,8 @@ def contributions(facts: FactFrames, *, unsettled: Collection[str] = (), final: 
     paired = _paired(edges, facts.agent_runs.lazy())
     led, unpaired = paired.filter(pl.col("_paired")), paired.filter(~pl.col("_paired"))
     unpriced = calls.filter(pl.col("cost_usd").is_null()).with_columns(pl.col("unpriced_reason").alias("reason"))
+    judged = facts.evaluations.lazy().with_columns(pl.col("name").alias("evaluation"))
+    scored = judged.filter(pl.col("score") >= 0)  # a counter only grows
     sessions = facts.sessions.lazy()
     path = facts.bottlenecks.lazy().filter(~waits)  # a running session's critical path may still turn elsewhere
     resting = sessions.filter(pl.col("session_id").is_in(list(final)))
@@ -178,6 +200,9 @@ def contributions(facts: FactFrames, *, unsettled: Collection[str] = (), final: 
         _counted("maslens_service_graph_request_failed", led.filter(pl.col("_failed"))),
         _observed("maslens_service_graph_request_server_seconds", led.filter(pl.col("duration_ns").is_not_null())),
         _counted("maslens_service_graph_unpaired_spans", unpaired),
+        _counted("maslens_agent_evaluations", judged),
+        _counted("maslens_agent_evaluation_scored", scored),
+        _counted("maslens_agent_evaluation_score_sum", scored, "score"),
         _counted("maslens_sessions", resting),
         _counted("maslens_duplicate_spans", sessions, "duplicate_spans"),
     ]

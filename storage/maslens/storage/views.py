@@ -189,6 +189,20 @@ def _first(attributes: str, keys: tuple[str, ...]) -> str:
     return reduce(lambda rest, value: f"if({value} != '', {value}, {rest})", reversed(others), last)
 
 
+# OpenInference hangs evaluations on the span itself: `annotations.0.annotation.score`, `session.evaluations.1.…`.
+_ANNOTATION = r"^((?:trace\\.|session\\.)?(?:annotations\\.[0-9]+\\.annotation|evaluations\\.[0-9]+\\.evaluation))\\."
+_ANNOTATED = """mapFilter((key, value) -> value != '', map(
+        'gen_ai.evaluation.name', SpanAttributes[concat(at, '.name')],
+        'gen_ai.evaluation.score.value', SpanAttributes[concat(at, '.score')],
+        'gen_ai.evaluation.score.label', SpanAttributes[concat(at, '.label')],
+        'gen_ai.evaluation.explanation', SpanAttributes[concat(at, '.explanation')],
+        'gen_ai.evaluation.evaluator.type', transform(SpanAttributes[concat(at, '.annotator_kind')],
+            ['HUMAN', 'LLM', 'CODE'], ['human', 'llm_judge', 'code'], ''),
+        'gen_ai.evaluation.evaluator.id', SpanAttributes[concat(at, '.identifier')],
+        'mas.evaluation.target.type', multiIf(startsWith(at, 'trace.'), 'trace', startsWith(at, 'session.'), 'session',
+            'span'),
+        'session.id', SpanAttributes['session.id']))"""
+
 SPAN_EVENTS = f"""
 SELECT
     event.1 AS Timestamp,
@@ -202,10 +216,15 @@ SELECT
     event.3 AS Attributes
 FROM
 (
-    SELECT TraceId, SpanId, ServiceName, arrayJoin(arrayFilter(
-        event -> {_OURS.format(name="event.2")}, arrayZip(Events.Timestamp, Events.Name, Events.Attributes))) AS event
+    SELECT TraceId, SpanId, ServiceName, arrayJoin(arrayConcat(
+        arrayFilter(event -> {_OURS.format(name="event.2")},
+            arrayZip(Events.Timestamp, Events.Name, Events.Attributes)),
+        arrayMap(at -> (Timestamp, 'gen_ai.evaluation.result', CAST({_ANNOTATED},
+            'Map(LowCardinality(String), String)')), arrayDistinct(arrayFilter(at -> at != '',
+            arrayMap(key -> extract(key, '{_ANNOTATION}'), mapKeys(SpanAttributes))))))) AS event
     FROM otel_traces
     WHERE arrayExists(name -> {_OURS.format(name="name")}, Events.Name)
+        OR arrayExists(key -> match(key, '{_ANNOTATION}'), mapKeys(SpanAttributes))
 )"""
 
 LOG_EVENTS = f"""

@@ -103,6 +103,9 @@ CATALOGUE: tuple[Entry, ...] = (
     ),
     Entry(name="errors", module="basics", help="Errors by agent and type: how many, how many recovered, the last."),
     Entry(name="tools", module="basics", help="One row a tool: calls, errors, durations, who calls it."),
+    Entry(
+        name="evaluations", module="basics", help="One row an evaluation or feedback: about whom, by whom, the score."
+    ),
     Entry(name="summary", module="basics", help="One row: how much there is.", command=False),
 )
 

@@ -179,6 +179,16 @@ QUESTIONS: Mapping[str, Question] = {
             "Tools that were carried out, each once: not the transport inside a tool, nor one that is but a handoff.",
         ),
         _question(
+            "evaluations",
+            "Evaluations and feedback",
+            reads.evaluations,
+            frames.EVALUATIONS,
+            "at session_id agent name score label evaluator_type target_type explanation",
+            evidence.of_evaluation,
+            "Results of gen_ai.evaluation.result events, of OpenInference annotations and of POST /api/v1/feedback. It "
+            "belongs to the run of the span it hangs on, or to whoever made the handoff it names.",
+        ),
+        _question(
             "summary",
             "Summary",
             reads.summary,

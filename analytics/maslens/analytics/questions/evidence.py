@@ -83,6 +83,17 @@ WHERE session_id = {session:String} ORDER BY at"""
     return _told(ask, {title: Read(sql=sql, params=mine) for title, sql in reads.items()})
 
 
+def of_evaluation(row: Row, ask: Ask, _: Asked) -> list[Evidence]:
+    """The span that was judged, and the event as it came."""
+    came = Read(
+        sql="""
+SELECT Timestamp AS at, EventName AS event, Origin AS origin, toJSONString(Attributes) AS attributes FROM agent_events
+WHERE TraceId = {trace:String} AND EvaluationName = {name:String} AND Timestamp = {at:DateTime64(9, 'UTC')} LIMIT 1""",
+        params={"trace": row["trace_id"], "name": row["name"], "at": row["at"]},
+    )
+    return [*of_span(row, ask), *of_runs(row, ask, "run_id"), *_told(ask, {"event, as it came": came})]
+
+
 def of_agent(row: Row, ask: Ask, asked: Asked) -> list[Evidence]:
     """The latest runs and errors that a sum over an agent was made of."""
     return _told(
