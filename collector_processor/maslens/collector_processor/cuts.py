@@ -72,8 +72,9 @@ class CutState:
 class CutLog:
     """The file `cuts` of a journal, made if absent. Not thread-safe: the journal calls it under its lock."""
 
-    def __init__(self, path: Path, *, new_journal: str) -> None:
+    def __init__(self, path: Path, *, new_journal: str, sync_done: bool = False) -> None:
         self.path = path
+        self.sync_done = sync_done
         self.journal = new_journal  # the journal's uuid, unless the file knows it
         self.state = CutState()
         self._fd, self._size = -1, 0
@@ -90,8 +91,11 @@ class CutLog:
         self._write({"split": cut.seq, "into": [asdict(part) for part in parts]}, sync=True)
 
     def done(self, cut: Cut) -> None:
-        """Loaded. Losing this line costs one insert that changes nothing, so the next sync may carry it."""
-        self._write({"done": cut.seq}, sync=False)
+        """Loaded. Losing this line costs one insert under a known token, so the next sync may carry it.
+
+        Without power the store may have lost the token and kept the rows, which is what `sync_done` is for.
+        """
+        self._write({"done": cut.seq}, sync=self.sync_done)
 
     def removed(self, sequence: int) -> None:
         """Durable before the files go, or a later open would miss them."""
@@ -167,6 +171,14 @@ class CutLog:
         self.state.next_seq = line["next"]
         self.state.cursor.update(line["cursor"])
         self.state.removed = line["removed"]
+
+
+def make_directory(directory: Path) -> None:
+    """With its parents; on return their entries are on disk too."""
+    made = [each for each in (directory, *directory.parents) if not each.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    for each in reversed(made):
+        sync_directory(each.parent)
 
 
 def sync_directory(directory: Path) -> None:

@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import structlog
-from maslens.collector_processor.cuts import Cut, CutLog
+from maslens.collector_processor.cuts import Cut, CutLog, make_directory
 from maslens.collector_processor.errors import ConfigError, JournalError, TryAgain
 from maslens.collector_processor.records import SegmentHeader
 from maslens.collector_processor.segments import Damage, Record, open_segment
@@ -39,6 +39,7 @@ class JournalConfig:
     keep_loaded_bytes: int = 0  # loaded segments stay while they are within this size ...
     keep_loaded_for: timedelta = timedelta(0)  # ... or younger than this
     quarantine_bytes: int = 1 << 30  # damaged bytes that are kept; past it they are counted and dropped
+    sync_done: bool = False  # that a batch is loaded is on disk at once, for a store whose inserts are too
     reload_without_cuts: bool = False  # go on although the file `cuts` is lost: everything still here is loaded again
 
     def __post_init__(self) -> None:
@@ -164,7 +165,7 @@ class Journal:
         self._changed = threading.Condition(self._lock)
         self._closed = False
         try:
-            (directory / "segments").mkdir(parents=True, exist_ok=True)
+            make_directory(directory / "segments")
             self._owned = acquire(directory / "lock")
             try:
                 self._open()
@@ -348,7 +349,11 @@ class Journal:
             )
         oldest = _first_header(leftovers)
         lost = not path.exists()
-        self._cuts = CutLog(path, new_journal=str(uuid.UUID(bytes=oldest.journal) if oldest else uuid.uuid4()))
+        self._cuts = CutLog(
+            path,
+            new_journal=str(uuid.UUID(bytes=oldest.journal) if oldest else uuid.uuid4()),
+            sync_done=self.config.sync_done,
+        )
         state = self._cuts.state
         if oldest and lost:
             state.removed = oldest.first_sequence

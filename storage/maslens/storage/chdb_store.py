@@ -14,6 +14,8 @@ import pyarrow as pa
 from maslens.storage import owner
 from maslens.storage.arrow import plain_rows, stream_bytes, table
 from maslens.storage.config import StoreConfig
+from maslens.storage.deduplication_logs import forget_absent
+from maslens.storage.durability import leave_tables_to_the_system, sync_tables
 from maslens.storage.errors import QueryError, Unavailable, insert_failure
 from maslens.storage.ingest import FORMAT, INSERT_SETTINGS, columns, embedded_schema_settings, inbox, insert_batch
 from maslens.storage.migrate import migrate
@@ -39,6 +41,8 @@ class ChdbStore:
         self._places = threading.BoundedSemaphore(config.handles)
         self._closed = False
         try:
+            if owner.is_first(self.directory):
+                forget_absent(self.directory)
             self._keeper = self._connect()  # the engine lives as long as a handle does
             _query(self._keeper, f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic", "Null")
         except BaseException:
@@ -46,7 +50,13 @@ class ChdbStore:
             raise
 
     def migrate(self, *, on_progress: Callable[[str], None] | None = None) -> list[str]:
-        return migrate(self, on_progress=on_progress)
+        done = migrate(self, on_progress=on_progress)
+        if self.config.fsync:
+            sync_tables(self)
+            os.sync()  # the tables themselves, which may be new
+        else:
+            leave_tables_to_the_system(self)
+        return done
 
     def arrow(self, sql: str, params: Params | None = None, settings: Params | None = None) -> pa.Table:
         with self._session(self._limits | dict(settings or {})) as handle:

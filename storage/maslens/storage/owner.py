@@ -50,6 +50,12 @@ def acquire(directory: Path) -> None:
         _held[directory] = (descriptor, 1)
 
 
+def is_first(directory: Path) -> bool:
+    """Whether nobody else in this process has it open."""
+    with _guard:
+        return _held[directory][1] == 1
+
+
 def release(directory: Path) -> None:
     with _guard:
         descriptor, times = _held[directory]

@@ -13,6 +13,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.httputil import get_pool_manager
 from maslens.storage.arrow import plain_rows, stream_bytes, table
 from maslens.storage.config import StoreConfig
+from maslens.storage.durability import sync_tables
 from maslens.storage.errors import QueryError, Unavailable, error_code, insert_failure
 from maslens.storage.ingest import FORMAT, INSERT_SETTINGS, columns, inbox, insert_batch, schema_settings
 from maslens.storage.migrate import migrate
@@ -52,7 +53,10 @@ class ServerStore:
             raise Unavailable(f"no ClickHouse at {url.scheme}://{url.hostname}:{common['port']}: {error}") from error
 
     def migrate(self, *, on_progress: Callable[[str], None] | None = None) -> list[str]:
-        return migrate(self, on_progress=on_progress)
+        done = migrate(self, on_progress=on_progress)
+        if self.config.fsync:
+            sync_tables(self)  # never undone here: another process may have asked for it
+        return done
 
     def arrow(self, sql: str, params: Params | None = None, settings: Params | None = None) -> pa.Table:
         return table(self._query(sql, "ArrowStream", params, settings))
