@@ -49,6 +49,9 @@ def test_a_config_file_in_the_working_directory_is_read(tmp_path: Path, name: st
         pytest.param({"journal_max_bytes": "lots"}, {}, "", "--journal-max-bytes must be a size", id="size"),
         pytest.param({"store": "sqlite://x"}, {}, "", "--store must be chdb://DIR or http", id="store"),
         pytest.param({"log_level": "loud"}, {}, "", "--log-level must be one of debug, info", id="choice"),
+        pytest.param(
+            {"durability": "disk"}, {}, "", "--durability must be process or power, got 'disk'", id="durability"
+        ),
         pytest.param({"front_ends": "many"}, {}, "", "--front-ends must be auto or a number from 0 to 64", id="number"),
         pytest.param({}, {"MASLENS_FRONT_ENDS": "65"}, "", "MASLENS_FRONT_ENDS must be auto or a", id="too many"),
         pytest.param({"batch_max_wait_s": 0.0}, {}, "", "--batch-max-wait-s must be above 0", id="duration"),

@@ -103,6 +103,7 @@ def _journal(settings: Settings) -> JournalConfig:
         segment_bytes=min(SEGMENT_BYTES, max(1 << 12, most // 8)),
         keep_loaded_bytes=settings.journal_keep_bytes,
         keep_loaded_for=timedelta(seconds=settings.journal_keep_s),
+        sync_done=settings.survives_power_loss,
     )
 
 

@@ -186,6 +186,9 @@ def _server_command(name: str, text: str) -> None:
         journal_max_bytes: Annotated[
             str | None, typer.Option("--journal-max-bytes", metavar="SIZE", help=_brief("journal_max_bytes"))
         ] = None,
+        durability: Annotated[
+            str | None, typer.Option("--durability", metavar="process|power", help=_brief("durability"))
+        ] = None,
         front_ends: Annotated[
             str | None, typer.Option("--front-ends", metavar="N|auto", help=_brief("front_ends"))
         ] = None,

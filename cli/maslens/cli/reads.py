@@ -195,7 +195,7 @@ def migrate(settings: Settings) -> None:
     from maslens.storage import StoreBusy, StoreConfig, StoreError, Unavailable, open_store
 
     def brought_up() -> list[str]:
-        store = open_store(settings.store, settings=StoreConfig(fsync=settings.fsync))
+        store = open_store(settings.store, settings=StoreConfig(fsync=settings.survives_power_loss))
         try:
             return store.migrate(on_progress=lambda name: print(f"  {safe(name)}", flush=True))
         finally:

@@ -24,6 +24,7 @@ ENV_PREFIX = "MASLENS_"
 CONFIG_NAMES = ("maslens.yaml", "maslens.yml", "maslens.toml")  # looked for in the working directory
 CONFIG_VARIABLE = "MASLENS_CONFIG"
 MOST_FRONT_ENDS = 64
+DURABILITIES = ("process", "power")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -64,9 +65,9 @@ class Settings:
     deadletter_max_bytes: Annotated[int, "what the store refuses for good is kept up to this size ..."] = 1024**3
     deadletter_max_files: Annotated[int, "... and this number, so that a bad deploy fills no disk ..."] = 10_000
     deadletter_keep_s: Annotated[float, "... and no longer than this; 0 is for ever"] = 0.0
-    fsync: Annotated[bool, "an insert survives loss of power before the journal lets go of it; costs about 0.2 s"] = (
-        False
-    )
+    durability: Annotated[
+        str, "process: acknowledged spans survive the death of any process; power: loss of power too, at any moment"
+    ] = "process"
     otlp_max_bytes: Annotated[int, "the largest request that is taken, before and after decompression"] = 64 * 1024**2
     cors_origins: Annotated[
         tuple[str, ...], "origins of web pages that may send OTLP over HTTP, as https://app.example; `*` is all"
@@ -114,6 +115,8 @@ class Settings:
         for origin in self.cors_origins:
             if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise SettingError("cors_origins", f"must be origins such as https://app.example, got {origin!r}")
+        if self.durability not in DURABILITIES:
+            raise SettingError("durability", f"must be {' or '.join(DURABILITIES)}, got {self.durability!r}")
         if self.log_level not in LOG_LEVELS:
             raise SettingError("log_level", f"must be one of {', '.join(LOG_LEVELS)}, got {self.log_level!r}")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -132,6 +135,10 @@ class Settings:
     def data_dir(self) -> Path | None:
         """The directory of an embedded store; None when the store is a server."""
         return Path(self.store.removeprefix("chdb://").partition("?")[0]) if self.store.startswith("chdb://") else None
+
+    @property
+    def survives_power_loss(self) -> bool:
+        return self.durability == "power"
 
     @property
     def journal_directory(self) -> Path:

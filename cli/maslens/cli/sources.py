@@ -181,7 +181,7 @@ def open_own(settings: Settings) -> Store:
     from maslens.storage import StoreBusy, StoreConfig, StoreError, Unavailable, open_store
 
     def opened() -> Store:
-        store = open_store(settings.store, settings=StoreConfig(fsync=settings.fsync))
+        store = open_store(settings.store, settings=StoreConfig(fsync=settings.survives_power_loss))
         try:
             store.migrate()
         except BaseException:

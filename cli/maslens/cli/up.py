@@ -115,7 +115,7 @@ def _store(settings: Settings) -> Store:
         return open_own(settings)
 
     def opened() -> Store:
-        store = open_store(settings.store, settings=StoreConfig(fsync=settings.fsync))
+        store = open_store(settings.store, settings=StoreConfig(fsync=settings.survives_power_loss))
         try:
             store.migrate()
         except BaseException:
