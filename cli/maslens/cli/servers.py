@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import uvicorn
+from maslens.cli.bounded_http import CONNECTIONS, BoundedHttp
 from maslens.cli.faults import NotThere
 from maslens.collector_processor import TlsConfig
 from starlette.types import ASGIApp
@@ -54,7 +55,14 @@ class HttpServer:
             if tls.client_ca is not None:
                 options |= {"ssl_ca_certs": str(tls.client_ca), "ssl_cert_reqs": ssl.CERT_REQUIRED}
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=3, server_header=False, **options
+            app,
+            http=BoundedHttp,
+            limit_concurrency=CONNECTIONS,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=3,
+            server_header=False,
+            **options,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(

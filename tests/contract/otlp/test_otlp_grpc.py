@@ -113,6 +113,18 @@ def test_bad_data_has_details(ours: Endpoint) -> None:
     assert details.field_violations[0].field == "body"
 
 
+def test_giant_metadata_is_refused(ours: Endpoint) -> None:
+    with ours.channel() as channel, pytest.raises(grpc.RpcError) as raised:
+        channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")(
+            trace_request(), timeout=30, metadata=tuple((f"x-{n}", "x" * 1000) for n in range(1100))
+        )
+    assert raised.value.code() in (
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+    )
+
+
 def test_metrics_are_refused_clearly(ours: Endpoint) -> None:
     error = refused(ours, b"", "metrics")
     assert error.code() == grpc.StatusCode.UNIMPLEMENTED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -104,11 +105,40 @@ def test_unknown_fields_are_skipped(over_http: Endpoint) -> None:
         pytest.param({"events": [{"name": "e", "timeUnixNano": "1544712660300000000"}]}, id="event"),
         pytest.param({"parentSpanId": ""}, id="empty parent"),
         pytest.param({"droppedAttributesCount": 3, "flags": 257}, id="counts and flags"),
+        pytest.param({"startTimeUnixNano": time.time_ns()}, id="a time as number"),
+        pytest.param({"kind": 0}, id="an enum of 0"),
+        pytest.param({"attributes": [{"key": "k", "value": {"doubleValue": 1}}]}, id="a double without fraction"),
+        pytest.param({"attributes": [{"key": "k", "value": {"doubleValue": "NaN"}}]}, id="a double that is none"),
+        pytest.param({"attributes": [{"key": "k", "value": {"bytesValue": "AQI="}}]}, id="bytes with padding"),
+        pytest.param({"attributes": [{"key": "k", "value": {}}]}, id="an attribute of no value"),
+        pytest.param({"attributes": [{"key": "k", "value": {"futureValue": 1}}]}, id="a value of a kind to come"),
+        pytest.param(
+            {"links": [{"traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": "EEE19B7EC3C1B174"}]}, id="link"
+        ),
+        pytest.param({"name": "\ud83d\ude00 \u00e9 \u0000"}, id="any character"),
     ],
 )
 def test_json_as_specified(over_http: Endpoint, fields: dict[str, Any]) -> None:
     answer = over_http.post(json.dumps(trace_json(**fields)).encode(), content_type=JSON)
     assert_success(over_http, answer, "traces", JSON)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"kind": "SPAN_KIND_SERVER"}, id="kind"),
+        pytest.param({"status": {"code": "STATUS_CODE_ERROR"}}, id="status"),
+    ],
+)
+def test_names_of_enums_are_refused_for_good_or_understood(over_http: Endpoint, fields: dict[str, Any]) -> None:
+    """The specification allows integers only; a receiver may be lenient, but must not ask for it again."""
+    answer = over_http.post(json.dumps(trace_json(**fields)).encode(), content_type=JSON)
+    assert answer.status in (200, 400)
+
+
+def test_names_in_snake_case_are_unknown_fields(over_http: Endpoint) -> None:
+    content = {"resource_spans": trace_json()["resourceSpans"]}
+    assert_success(over_http, over_http.post(json.dumps(content).encode(), content_type=JSON), "traces", JSON)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +210,36 @@ def test_errors_are_in_the_requests_encoding(ours: Endpoint) -> None:
         for answer in answers:
             assert answer.media_type == content_type
             assert answer.rpc_status().message
+
+
+def test_cors_is_off(over_http: Endpoint) -> None:
+    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    answer = over_http.request("OPTIONS", "/v1/traces", headers=asked)
+    assert "access-control-allow-origin" not in answer.headers
+    answer = over_http.post(trace_request(), Origin="https://app.example")
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
+@pytest.mark.parametrize("kind", ["bad data", "path", "method", "encoding", "too large"])
+def test_no_refusal_for_good_asks_to_come_back(over_http: Endpoint, kind: str, content_type: str) -> None:
+    headers = {"Content-Type": content_type}
+    answer = {
+        "bad data": lambda: over_http.post(b"\xff", content_type=content_type),
+        "path": lambda: over_http.request("POST", "/v1/nothing", b"", headers),
+        "method": lambda: over_http.request("PUT", "/v1/traces", b"", headers),
+        "encoding": lambda: over_http.post(b"x", content_type=content_type, Content_Encoding="br"),
+        "too large": lambda: over_http.post(bytes(65 * MIB), content_type=content_type),
+    }[kind]()
+    assert 400 <= answer.status < 500
+    assert answer.status != 429
+    assert "retry-after" not in answer.headers
+
+
+def test_the_answer_is_small_however_much_is_wrong(ours: Endpoint) -> None:
+    answer = ours.post(trace_request(*["x" * 1000] * 2000, span_id=b"short"))
+    assert answer.status == 200
+    assert len(answer.body) < 4096
 
 
 def test_metrics_are_refused_clearly(ours: Endpoint) -> None:
