@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ROOMS := semconv instrumentation collector_processor storage analytics cli
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench bench-instrumentation frameworks generate validate validate-frameworks validate-handoffs clean torture
+.PHONY: help install demo test check format bench bench-instrumentation frameworks generate validate validate-frameworks validate-handoffs clean torture fuzz collector
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -61,6 +61,9 @@ validate: $(STAMP) ## hold every number against labelled data; DATASETS=../share
 
 torture: $(STAMP) ## kill -9 under load, every span counted by its id; KILLS=100
 	@$(BIN)/python -m tests.torture.kill --kills $(or $(KILLS),100) $(ARGS)
+
+fuzz: $(STAMP) ## strangers' bytes into every decoder; SECONDS=60 for all together, with atheris where it is installed
+	@$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),60) $(ARGS)
 
 collector: $(STAMP) ## an OpenTelemetry Collector and telemetrygen from Go modules, for the contract tests and the bench
 	@$(BIN)/python -m tests.contract.collector.build

@@ -171,12 +171,12 @@ def test_a_session_is_found_by_its_hostile_name(up: Up, name: str) -> None:
 def test_graphql_takes_it_as_a_variable(up: Up, name: str) -> None:
     session = f"{name} {HOSTILE[name]}"
     asked = {
-        "query": "query($s: String!) { sessions(session: $s) { sessionId } }",
+        "query": "query($s: String!) { session(session_id: $s) { session_id root_agent } }",
         "variables": {"s": session},
     }
     reply = httpx.post(f"{up.url}/graphql", json=asked, timeout=60).raise_for_status().json()
     assert "errors" not in reply, reply
-    assert [row["sessionId"] for row in reply["data"]["sessions"]] == [session]
+    assert reply["data"]["session"] == {"session_id": session, "root_agent": HOSTILE[name]}
 
 
 @pytest.mark.parametrize(

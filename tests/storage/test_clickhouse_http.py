@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import lz4.frame
 import pytest
 import zstandard
 from clickhouse_connect.driver.exceptions import DatabaseError
-from maslens.storage import Store, native_blocks, open_store
+from maslens.storage import Rejected, Store, native_blocks, open_store
 from maslens.storage.chdb_store import ChdbStore
 from maslens.storage.clickhouse_http import EndpointConfig, clickhouse_app
 
@@ -161,6 +162,14 @@ def test_our_checksum_is_the_engines(store: Store) -> None:
             at += 16 + len(body)
             blocks += 1
     assert blocks >= 21
+
+
+def test_a_frame_larger_than_its_block_says_is_refused_unread() -> None:
+    for said in (0, 1, 100):
+        frame = zstandard.compress(bytes(64 << 20))
+        block = bytes(16) + struct.pack("<BII", 0x90, 9 + len(frame), said) + frame
+        with pytest.raises(Rejected, match="another size"):
+            native_blocks.decompressed(block, 1 << 20)
 
 
 def test_compressed_questions(http: httpx.Client) -> None:

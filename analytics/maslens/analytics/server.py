@@ -92,7 +92,12 @@ class _Allowed:
         answer = self._app
         if not self._authorize(Request(scope), "read"):
             answer = JSONResponse({"detail": "this token does not allow to read"}, status_code=403)
-        await answer(scope, receive, send)
+        try:
+            await answer(scope, receive, send)
+        except UnicodeDecodeError:  # read before anything is answered
+            await JSONResponse({"errors": [{"message": "the body is not UTF-8"}]}, status_code=400)(
+                scope, receive, send
+            )
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -44,7 +44,7 @@ def decompressed(data: bytes, limit: int) -> bytes:
             if method == _LZ4:
                 out.append(lz4.block.decompress(body, uncompressed_size=raw_size))
             elif method == _ZSTD:
-                out.append(zstandard.ZstdDecompressor().decompress(body, max_output_size=raw_size))
+                out.append(_unzstd(body, raw_size))
             elif method == _NONE:
                 out.append(body)
             else:
@@ -53,6 +53,15 @@ def decompressed(data: bytes, limit: int) -> bytes:
             raise Rejected(f"a compressed block does not decompress: {error}") from error
         at += 16 + packed_size
     return b"".join(out)
+
+
+def _unzstd(body: bytes, size: int) -> bytes:
+    """A frame may say another size than its block, and the library's one-call way would believe the frame."""
+    with zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(body) as reader:
+        raw: bytes = reader.read(size + 1)
+    if len(raw) != size:
+        raise Rejected("a compressed block has another size than it says")
+    return raw
 
 
 # CityHash 1.0.2, 128 bits (https://github.com/google/cityhash, the version ClickHouse has stayed with).
