@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ROOMS := semconv instrumentation collector_processor storage analytics cli
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench bench-instrumentation frameworks generate validate validate-frameworks validate-handoffs clean torture fuzz collector
+.PHONY: help install demo test check format bench bench-instrumentation frameworks languages generate validate validate-frameworks validate-handoffs clean torture fuzz collector
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -52,6 +52,10 @@ frameworks: $(STAMP) ## a virtual environment for each framework under build/ven
 
 validate-frameworks: $(STAMP) ## what `maslens run` sees of each framework, and what its instrumentor alone does
 	@$(BIN)/python -m tests.frameworks PAGE=docs/instrument.md $(ARGS)
+
+languages: ## what the TypeScript agents of docs/languages.md need, under build/typescript
+	@mkdir -p build/typescript && cp tests/e2e/typescript/package.json build/typescript/
+	@npm install --prefix build/typescript --no-audit --no-fund --no-package-lock
 
 validate-handoffs: $(STAMP) ## agents, tokens, tools and handoffs against captured framework runs; CAPTURES=../shared/captures
 	@$(BIN)/python -m tests.validate.handoffs CAPTURES=$(CAPTURES) $(ARGS)
