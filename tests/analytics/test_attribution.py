@@ -158,3 +158,26 @@ def test_a_span_that_is_no_model_call_and_used_nothing_is_no_call() -> None:
     trace = Trace()
     trace.tool("search", 0, 9, InputTokens=0, OutputTokens=0)
     assert compute(frame(trace)).llm_calls.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("again", "calls"),
+    [
+        pytest.param({"ResponseId": "r1", "InputTokens": 10, "OutputTokens": 1}, 1, id="the same answer"),
+        pytest.param({"InputTokens": 10, "OutputTokens": 1}, 1, id="the same usage at the same time"),
+        pytest.param({"ResponseId": "r2", "InputTokens": 20, "OutputTokens": 1}, 2, id="another call"),
+    ],
+)
+def test_a_node_beside_a_call_that_tells_its_usage_again_is_no_second_call(again: dict[str, Any], calls: int) -> None:
+    trace = Trace()
+    flow = trace.span("flow", "workflow", 0, 99)
+    trace.call(1, 9, trace.span("node", "agent", 0, 10, flow), (10, 1), ResponseId="r1")
+    trace.span("node", "agent", 0, 10, flow, **again)
+    assert len(compute(frame(trace)).llm_calls) == calls
+
+
+def test_of_two_nodes_that_tell_one_answer_without_a_call_of_its_own_one_counts() -> None:
+    trace = Trace()
+    for _ in range(2):
+        trace.span("node", "agent", 0, 10, ResponseId="r1", InputTokens=10, OutputTokens=1)
+    assert len(compute(frame(trace)).llm_calls) == 1

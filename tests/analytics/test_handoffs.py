@@ -584,3 +584,14 @@ def test_an_event_that_says_to_whom_is_an_explicit_edge() -> None:
         ("coordinator", "researcher", PASSED, "explicit"),
         ("researcher", "writer", PASSED, "sequence"),
     ]
+
+
+def test_agents_between_whom_somebody_unknown_called_a_model_are_not_in_sequence() -> None:
+    for at, expected in ((25, []), (35, [("a", "b", PASSED, "sequence")])):
+        trace = Trace()
+        flow = trace.span("flow", "workflow", 0, 99)
+        trace.agent("a", 10, 20, flow)
+        trace.call(at, at + 1, flow, SpanKind="Client")
+        trace.agent("b", 30, 40, flow)
+        trace.rows[0]["Framework"] = "langgraph"  # a span whose name is nobody's
+        assert found(trace) == expected

@@ -272,3 +272,14 @@ def test_a_node_told_by_the_graph_and_again_by_its_agent_in_another_trace_is_one
     silent.agent("writer", 100, 110, hints={"langgraph_checkpoint_ns": "writer:2f"})
     assert agents(graph, apart, silent) == [("researcher", "graph_node"), ("writer", "agent_name")]
     assert compute(frame(graph, apart, silent)).tool_calls["agent"].to_list() == ["researcher"]
+
+
+def test_a_call_beside_the_span_of_its_agent_is_the_agents_and_one_at_another_time_is_nobodys() -> None:
+    trace = Trace(Dialect="openlit", Framework="langgraph")
+    flow = trace.span("invoke_workflow LangGraph", "workflow", 0, 99)
+    trace.call(11, 19, trace.span("invoke_agent call_agent", "agent", 10, 20, flow), (5, 1))
+    trace.agent("researcher", 10, 20, flow)
+    trace.call(31, 39, trace.span("invoke_agent call_agent", "agent", 30, 40, flow), (7, 1))
+    facts = compute(frame(trace))
+    assert facts.llm_calls.select("agent", "input_tokens").rows() == [("researcher", 5), ("(unattributed)", 7)]
+    assert facts.agent_runs["agent"].to_list() == ["researcher"]

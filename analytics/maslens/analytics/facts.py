@@ -214,7 +214,27 @@ def _rows_with_usage_elsewhere(seen: _Seen) -> Ints:
     used = pl.any_horizontal(pl.col("InputTokens", "OutputTokens") > 0).fill_null(False).alias("used")
     telling = spans.frame.select(used)["used"].to_numpy() & ~model
     counted = spans.forest.below(model | telling) | (spans.forest.nearest(model) >= 0)
-    return np.flatnonzero(telling & ~counted)
+    return _not_retold(spans, seen.calls, np.flatnonzero(telling & ~counted))
+
+
+def _not_retold(spans: Spans, calls: ModelCalls, rows: Ints) -> Ints:
+    """Those of `rows` that tell no call again that another span told: OpenLIT's nodes stand beside the call's own span.
+    The answer's id says so, else the same usage in the same trace at the same time."""
+    columns = ("TraceId", "ResponseId", "InputTokens", "OutputTokens")
+    told, known = (
+        spans.frame.select(columns)[at].with_columns(
+            row=pl.Series(at), start=pl.Series(spans.start[at]), end=pl.Series(spans.end[at])
+        )
+        for at in (rows, calls.rows)
+    )
+    answers = known["ResponseId"].unique().to_list()
+    fresh = told.filter(
+        (pl.col("ResponseId") == "")
+        | (~pl.col("ResponseId").is_in(answers) & (pl.int_range(pl.len()).over("ResponseId") == 0))
+    )
+    alike = fresh.join(known, on=["TraceId", "InputTokens", "OutputTokens"], suffix="_known")
+    met = alike.filter((pl.col("start") < pl.col("end_known")) & (pl.col("start_known") < pl.col("end")))
+    return np.asarray(fresh.filter(~pl.col("row").is_in(met["row"].implode()))["row"].to_numpy(), dtype=np.int64)
 
 
 def _calls_in_messages(seen: _Seen) -> pl.DataFrame:

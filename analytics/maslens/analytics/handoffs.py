@@ -66,7 +66,7 @@ def handoff_edges(
         runs_of[session_of_trace[spans.trace[run.row]]].append(run)
     for sign in signs(spans, calls, runs, failed):
         signs_of[session_of_trace[spans.trace[sign.row]]].append(sign)
-    routed, around = routes(spans, runs), Surroundings.of(spans, runs)
+    routed, around = routes(spans, runs), Surroundings.of(spans, runs, calls)
     edges: list[Edge] = []
     for session in sorted({*runs_of, *signs_of}):
         found = Found(spans, runs, runs_of[session])

@@ -4,7 +4,7 @@ same time, or after. Runs that overlap are never put in an order."""
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from . import names
+from .attribution import ModelCalls
 from .runs import Run, Runs
 from .spans import Spans
 
@@ -32,16 +33,21 @@ class Surroundings:
     tools: Mapping[tuple[str, int], list[int]]  # by trace and the caller's parent run: tool calls that hold no run
     nodes: Mapping[int, set[str]]  # per run the graph nodes of its spans
     node_parents: Mapping[int, set[str]]
+    strangers: Mapping[str, list[int]]  # by trace when nobody we know called a model, ascending
 
     @staticmethod
-    def of(spans: Spans, runs: Runs) -> Surroundings:
+    def of(spans: Spans, runs: Runs, calls: ModelCalls) -> Surroundings:
         anchors = spans.mask([row for run in runs for row in run.anchors])
         silent = spans.of_kind("tool") & ~spans.forest.below(anchors) & ~anchors & (runs.of_span >= 0)
         tools: dict[tuple[str, int], list[int]] = defaultdict(list)
         for row in np.flatnonzero(silent).tolist():
             tools[spans.trace[row], runs[int(runs.of_span[row])].parent].append(row)
         nodes, parents = (_by_run(spans, runs, column) for column in ("NodeId", "NodeParentId"))
-        return Surroundings(tools, nodes, parents)
+        strangers: dict[str, list[int]] = defaultdict(list)
+        loose = calls.rows[runs.of_span[calls.rows] < 0]
+        for row in loose[np.argsort(spans.start[loose], kind="stable")].tolist():
+            strangers[spans.trace[row]].append(int(spans.start[row]))
+        return Surroundings(tools, nodes, parents, strangers)
 
 
 def _by_run(spans: Spans, runs: Runs, column: str) -> dict[int, set[str]]:
@@ -67,7 +73,7 @@ def explain_by_neighbours(found: Found, around: Surroundings) -> None:
             outside[("team", run.team) if run.team else ("trace", found.spans.trace[run.row])].append(run)
     hinted = _graph_parents(found, around)
     for runs in outside.values():
-        _in_order(found, _scope(found.spans, runs, -1), hinted)
+        _in_order(found, _scope(found.spans, runs, -1), hinted, around)
     for (parent, _), runs in sorted(inside.items()):
         caller = found.all[parent]
         if caller.container:
@@ -77,10 +83,10 @@ def explain_by_neighbours(found: Found, around: Surroundings) -> None:
             for run in _ends(found, scope, _first):
                 if not found.explains(run):
                     found.add(caller, run, "structure", "return_to_caller")
-        _in_order(found, scope, hinted)
+        _in_order(found, scope, hinted, around)
     for run in found.runs:
         if run.container:
-            _in_order(found, _contents(found, run), hinted)
+            _in_order(found, _contents(found, run), hinted, around)
     for run in found.runs:
         before = hinted.get(run.number)
         if before is None or found.explains(run) or found.spans.framework[run.row] == "crewai":
@@ -233,13 +239,16 @@ def _ends(found: Found, scope: _Scope, end: Callable[[list[list[_Scope]]], list[
     return _ends(found, _contents(found, run), end) if run.container else [run]
 
 
-def _in_order(found: Found, scope: _Scope, hinted: Mapping[int, Run]) -> None:
-    """Edges from every stage of a scope to the next one, for the runs that nothing stronger explains."""
+def _in_order(found: Found, scope: _Scope, hinted: Mapping[int, Run], around: Surroundings) -> None:
+    """Edges from every stage of a scope to the next one, for the runs that nothing stronger explains. Where somebody
+    unknown worked in between, they follow that one, not each other."""
     if scope.parts:
         stages, evidence = _stages(found.spans, scope.parts)
         for part in scope.parts:
-            _in_order(found, part, hinted)
+            _in_order(found, part, hinted, around)
         for before, after in pairwise(stages):
+            if evidence == "sequence" and _stranger_between(found, before, after, around):
+                continue
             sources = [run for part in before for run in _ends(found, part, _last)]
             for part in after:
                 waited = _waited_for(found, part, stages)
@@ -248,6 +257,13 @@ def _in_order(found: Found, scope: _Scope, hinted: Mapping[int, Run]) -> None:
                 for target in _ends(found, part, _first):
                     if not found.explains(target):
                         _joined(found, target, waited, sources, evidence, hinted.get(target.number))
+
+
+def _stranger_between(found: Found, before: list[_Scope], after: list[_Scope], around: Surroundings) -> bool:
+    ended, begun = max(_span_of_time(part)[1] for part in before), min(_span_of_time(part)[0] for part in after)
+    traces = {found.spans.trace[part.runs[0].row] for part in (*before, *after)}
+    calls = [around.strangers.get(trace, []) for trace in traces]
+    return any(bisect_left(times, ended) < bisect_left(times, begun) for times in calls)
 
 
 def _joined(

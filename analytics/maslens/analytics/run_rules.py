@@ -56,6 +56,7 @@ def draft_runs(spans: Spans, calls: ModelCalls) -> Draft:
     _merge_repeats(spans, draft)
     _drop_wrappers(spans, called, draft)
     _told_by_delegation(spans, called, draft)
+    _told_beside(spans, called, draft)
     _told_by_calls(spans, calls, draft)
     return draft
 
@@ -243,6 +244,26 @@ def _told_by_delegation(spans: Spans, called: Flags, draft: Draft) -> None:
         target = transfers.target(spans.text("ToolName", row), spans.text("ToolArguments", row), spans.framework[row])
         if name := names.clean(target):
             draft.add(name, "tool_argument", [row])
+
+
+def _told_beside(spans: Spans, called: Flags, draft: Draft) -> None:
+    """OpenLIT on LangGraph: an agent's node is a span of no name with the call, and beside it one of the agent's name
+    without. The narrowest such run that lasted as long as the call made it."""
+    loose = called & (spans.forest.nearest(draft.anchored) < 0)
+    loose &= (spans.frame["Dialect"] == "openlit").to_numpy() & np.isin(spans.framework, ("langgraph", "langchain"))
+    if not loose.any():
+        return
+    idle = np.array(draft.rows(), dtype=np.int64)
+    idle = idle[~spans.forest.below(called)[idle]]
+    for row in np.flatnonzero(loose).tolist():
+        lasting = idle[
+            (spans.trace[idle] == spans.trace[row])
+            & (spans.start[idle] <= spans.start[row])
+            & (spans.end[idle] >= spans.end[row])
+        ]
+        if len(lasting):
+            narrowest = min(lasting.tolist(), key=lambda at: (int(spans.end[at] - spans.start[at]), at))
+            draft.anchor[row] = draft.anchor[narrowest]
 
 
 # -- nothing but the calls themselves ------------------------------------------------------------------------------
