@@ -34,6 +34,7 @@ class Ran:
     """One run of the program of one framework, its truth beside its facts."""
 
     script: ModuleType
+    way: Way
     status: int
     said: str
     complained: str
@@ -59,7 +60,7 @@ def run(name: str, way: Way) -> Ran:
             )
             spans, facts = receiver.taken()
         outside = sorted(set(told.read_text().split())) if told.exists() else []
-    return Ran(script, done.returncode, done.stdout, done.stderr, outside, model, spans, facts)
+    return Ran(script, way, done.returncode, done.stdout, done.stderr, outside, model, spans, facts)
 
 
 def _command(name: str, way: Way) -> list[str | Path]:

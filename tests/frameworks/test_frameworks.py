@@ -40,7 +40,7 @@ def test_the_program_runs_as_it_would_without_us(ran: Ran) -> None:
     assert [line for line in ran.said.splitlines() if re.match(r"\d+: ", line)] == ran.script.SAYS
     assert (ran.model.unexpected, ran.model.left_over()) == ([], {})
     assert not re.search("maslens is off|is not observed|does not take|failed inside", ran.complained)
-    assert "sitecustomize ran" in ran.complained
+    assert ran.way != "maslens run" or "sitecustomize ran" in ran.complained
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -50,7 +50,9 @@ def test_what_the_facts_say_is_what_the_server_served(ran: Ran, kind: str) -> No
 
 
 def test_nothing_leaves_the_machine(ran: Ran) -> None:
-    assert [where for where in ran.outside if where not in getattr(ran.script, "OUTSIDE", ())] == []
+    if ran.way != "maslens run":
+        pytest.skip(f"{ran.way} hides the sitecustomize that watches")
+    assert ran.outside == []
 
 
 def test_every_model_call_is_there_once_and_failed_where_the_server_failed_it(ran: Ran) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -33,7 +37,8 @@ from maslens.instrumentation import (
 )
 from maslens.instrumentation.digest import digest
 from maslens.instrumentation.runtime import runtime
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.trace import get_current_span
 
 
 class Hostile:
@@ -142,6 +147,167 @@ def test_no_word_raises_whatever_it_is_given(word: Callable[[Any, Any, Any], Any
 def test_no_late_event_raises(a: Any, b: Any) -> None:
     handoff_outcome(a, b, of=a)
     task_outcome(a, task_id=b, of=b)
+
+
+class Node:
+    def __init__(self, parent: Node | None = None) -> None:
+        self.parent, self.children = parent, list[Node]()
+
+
+def _family(generations: int, parent: Node | None = None) -> Node:
+    """Children that know their parents: every way through it is endless."""
+    node = Node(parent)
+    node.children = [_family(generations - 1, node) for _ in range(4)] if generations else []
+    return node
+
+
+def _doubled(kind: Callable[[Any], Any]) -> Any:
+    """Small in memory, 2 to the 60th as a tree."""
+    made: Any = kind(None)
+    for _ in range(60):
+        made = kind(made)
+    return made
+
+
+class Pair:
+    def __init__(self, part: Any) -> None:
+        self.left = self.right = part
+
+
+class Endless(dict[str, Any]):
+    """Every part of it has parts."""
+
+    def items(self) -> Any:
+        return {str(number): Endless() for number in range(10)}.items()
+
+
+def _deep() -> Any:
+    made: Any = []
+    for _ in range(100_000):
+        made = [made]
+    return made
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(_family(6), id="a family"),
+        pytest.param(_doubled(lambda part: [part, part]), id="doubled lists"),
+        pytest.param(_doubled(lambda part: {"a": part, "b": part}), id="doubled mappings"),
+        pytest.param(_doubled(Pair), id="doubled objects"),
+        pytest.param(Endless(), id="endless"),
+        pytest.param(_deep(), id="deep"),
+        pytest.param([{"role": "user", "content": "x" * 20_000_000}], id="large"),
+        pytest.param(_cycle(), id="a cycle"),
+    ],
+)
+def test_no_value_holds_the_app_up(value: Any) -> None:
+    start = time.thread_time()
+    with agent("a", context=value) as run, handoff("b", context=value), tool("t", arguments=value) as call:
+        call.result(value)
+        run.set("k", value)
+    assert time.thread_time() - start < 30, "seconds of a slow machine; without bounds it is years"
+    assert internal_errors() == {} or isinstance(value, Endless)
+
+
+def test_an_async_generator_that_is_cancelled_ends_its_span_and_the_app_hears_of_the_cancelling() -> None:
+    ended: list[str] = []
+
+    class Ends(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            ended.append(span.name)
+
+    runtime.tracer_provider.add_span_processor(Ends())  # type: ignore[union-attr]
+
+    @agent("streaming")
+    async def stream() -> Any:
+        yield 1
+        await asyncio.sleep(60)
+
+    async def read(begun: asyncio.Event) -> None:
+        async for _ in stream():
+            begun.set()
+
+    async def cancel() -> None:
+        begun = asyncio.Event()
+        reading = asyncio.create_task(read(begun))
+        await begun.wait()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    asyncio.run(cancel())
+    assert ended == ["invoke_agent streaming"]
+    assert not internal_errors()
+
+
+@pytest.mark.parametrize("step", ["close", "throw"])
+def test_a_generator_that_is_left_in_the_middle_ends_its_span(step: str) -> None:
+    with agent("outer") as outer:
+
+        @tool("t")
+        def stream() -> Any:
+            yield from range(3)
+
+        items = stream()
+        assert next(items) == 0
+        if step == "close":
+            items.close()
+        else:
+            with pytest.raises(ZeroDivisionError):
+                items.throw(ZeroDivisionError())
+        assert get_current_span() is outer.span
+    assert not internal_errors()
+
+
+def test_threads_and_tasks_mixed_up_do_not_raise() -> None:
+    """A block opened in one thread and left in another, a generator driven by several."""
+    run = agent("a")
+    copy_context().run(run.__enter__)
+    thread = threading.Thread(target=lambda: run.__exit__(None, None, None))
+    thread.start()
+    thread.join()
+
+    @agent("g")
+    def numbers() -> Any:
+        yield from range(40)
+
+    items, seen = numbers(), []
+    lock = threading.Lock()
+
+    def take() -> None:
+        for _ in range(10):
+            with lock:
+                seen.append(next(items))
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == list(range(40))
+
+
+def test_a_hundred_threads_at_once_lose_no_span() -> None:
+    ended: list[str] = []
+
+    class Ends(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            ended.append(span.name)
+
+    runtime.tracer_provider.add_span_processor(Ends())  # type: ignore[union-attr]
+
+    @workflow("w")
+    def work(number: int) -> int:
+        with agent("a"), handoff("b", context=[number]):
+            pass
+        with agent("b"):
+            return number
+
+    with ThreadPoolExecutor(100) as pool:
+        assert sorted(pool.map(work, range(300))) == list(range(300))
+    assert len(ended) == 300 * 4
+    assert not internal_errors()
 
 
 def test_an_error_that_cannot_be_printed_still_reaches_the_app() -> None:

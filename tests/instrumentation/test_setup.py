@@ -161,6 +161,81 @@ os.waitpid(child, 0)
     assert {span.name for span in sink.spans} == {"invoke_agent parent", "invoke_agent child"}
 
 
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_worker_of_multiprocessing_reports_before_it_ends(sink: Sink, method: str, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(f"""
+import multiprocessing
+from maslens.instrumentation import agent, init
+init()
+
+@agent("worker")
+def work(number):
+    return number
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("{method}")
+    process = context.Process(target=work, args=(1,))
+    process.start()
+    process.join()
+    with context.Pool(2) as pool:
+        assert pool.map(work, range(4), chunksize=1) == [0, 1, 2, 3]
+        pool.close()
+        pool.join()
+""")
+    done = program(f"import runpy; runpy.run_path({str(tmp_path / 'app.py')!r}, run_name='__main__')", sink.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [span.name for span in sink.spans] == ["invoke_agent worker"] * 5
+
+
+WAITING = """
+from resource import RUSAGE_SELF, getrusage
+from maslens.instrumentation import agent, init, shutdown
+init()
+print(getrusage(RUSAGE_SELF).ru_maxrss // 1024)
+for number in range(3000):
+    with agent("a") as run:
+        run.set("input.value", str(number).zfill(200_000))
+print(getrusage(RUSAGE_SELF).ru_maxrss // 1024)
+shutdown()
+"""
+
+
+def test_long_conversations_that_wait_are_bounded_in_bytes_too(sink: Sink) -> None:
+    done = program(WAITING, nobody_listens())
+    before, after = map(int, done.stdout.split())
+    assert after - before < 200, "MiB of 600 are kept"
+
+
+def test_no_request_is_so_large_that_a_receiver_refuses_it(sink: Sink) -> None:
+    code = """
+from maslens.instrumentation import agent, init
+init()
+for number in range(120):
+    with agent("a") as run:
+        run.set("input.value", "x" * 400_000)
+"""
+    done = program(code, sink.url)
+    assert done.returncode == 0, done.stderr
+    assert len(sink.spans) == 120
+    assert max(len(body) for _, body in sink.bodies) < 10 * 2**20
+
+
+def test_flushing_to_nobody_does_not_wait(sink: Sink) -> None:
+    code = """
+import time
+from opentelemetry import trace
+from maslens.instrumentation import agent, init
+init()
+with agent("a"):
+    pass
+start = time.monotonic()
+assert trace.get_tracer_provider().force_flush() is False
+assert time.monotonic() - start < 5, "a refused export is tried for longer"
+"""
+    done = program(code, nobody_listens())
+    assert done.returncode == 0, done.stderr
+
+
 TIMED = """
 import time
 from maslens.instrumentation import init, agent

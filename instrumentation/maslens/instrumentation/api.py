@@ -23,6 +23,7 @@ from maslens.instrumentation.agents import (
     ToolSpec,
 )
 from maslens.instrumentation.carried import typed_link
+from maslens.instrumentation.digest import attribute
 from maslens.instrumentation.events import EventSpec, Feedback, Vote, Where, context_of
 from maslens.instrumentation.guard import swallowed
 from maslens.instrumentation.operation import (
@@ -498,9 +499,12 @@ def _known(known: dict[str, Any], optional: Mapping[str, Any], more: More = None
     """`known`, and what is given of the others; it runs for every block, so it adds in place."""
     for key, value in optional.items():
         if value is not None:
-            known[key] = value  # noqa: PERF403 - a second dictionary would cost more
+            known[key] = attribute(value)
     if more is not None and isinstance(more, Mapping):
-        known.update({key: value for key, value in more.items() if value is not None})
+        try:
+            known.update({_word(key, "?"): attribute(value) for key, value in more.items() if value is not None})
+        except Exception as mistake:
+            swallowed("attributes", mistake)
     return known
 
 

@@ -39,6 +39,7 @@ class ExportConfig:
     capture_content: bool = False
     compress: bool = False  # over a network; on the same machine it only costs
     max_queue: int = 4096  # spans waiting; what does not fit is dropped, the app never waits
+    max_waiting_bytes: int = 64 * 2**20  # and as many bytes of them
     max_batch: int = 512
     delay_ms: int = 500
     exit_ms: int = 3000  # the longest that leaving the program may take because of us
@@ -46,7 +47,7 @@ class ExportConfig:
     def __post_init__(self) -> None:
         if self.protocol not in ("http/protobuf", "grpc"):
             raise ConfigError(f"protocol must be http/protobuf or grpc, got {self.protocol!r}")
-        for name in ("max_queue", "max_batch", "delay_ms"):
+        for name in ("max_queue", "max_waiting_bytes", "max_batch", "delay_ms"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.exit_ms < 0:
@@ -80,6 +81,7 @@ def export_config(
         capture_content=content if capture_content is None else capture_content,
         compress=not any(map(is_local, endpoints.values())) and not _says_compression(environ),
         max_queue=_number(environ, "OTEL_BSP_MAX_QUEUE_SIZE", 4096),
+        max_waiting_bytes=_number(environ, "MASLENS_MAX_WAITING_BYTES", 64 * 2**20),
         max_batch=_number(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
         delay_ms=_number(environ, "OTEL_BSP_SCHEDULE_DELAY", 500),
         exit_ms=_number(environ, "MASLENS_EXIT_TIMEOUT_MS", 3000),

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from maslens.instrumentation.carried import current
 from maslens.instrumentation.carrier import opened
+from maslens.instrumentation.digest import attribute
 from maslens.instrumentation.guard import quiet, swallowed
 from maslens.instrumentation.operation import Operation
 from maslens.instrumentation.runtime import logger
@@ -25,7 +26,7 @@ def emit(event: str, attributes: Mapping[str, Any], *, of: Where = None) -> None
     try:
         context = get_current()
         stamp = current(context).stamp
-        said = {key: value for key, value in attributes.items() if value is not None}
+        said = {key: attribute(value) for key, value in attributes.items() if value is not None}
         logger().emit(event_name=event, attributes={**stamp, **said}, context=_at(of, context))
     except Exception as mistake:
         swallowed(event, mistake)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from maslens.instrumentation.carried import State, Transfers, carrying, current, entered
 from maslens.instrumentation.carrier import Carrier, carrier_of
+from maslens.instrumentation.digest import attribute
 from maslens.instrumentation.guard import quiet, swallowed
 from maslens.instrumentation.managed import Managed
 from maslens.instrumentation.runtime import tracer
@@ -57,7 +58,7 @@ class Operation(Managed[SomeSpec]):
     @quiet
     def set(self, key: str, value: Any) -> None:
         """Record `value` under the attribute `key`."""
-        self._span.set_attribute(key, value)
+        self._span.set_attribute(key, attribute(value))
 
     @quiet
     def link(self, kind: str, to: SpanContext | Operation[Any]) -> None:

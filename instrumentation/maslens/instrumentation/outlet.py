@@ -11,12 +11,17 @@ from typing import Any
 
 from maslens.instrumentation.config import ExportConfig, Signal, address_of
 from maslens.instrumentation.guard import swallowed
+from maslens.instrumentation.room import Room, pieces, size_of
+from opentelemetry.sdk._logs import ReadWriteLogRecord
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 _log = logging.getLogger("maslens.instrumentation")
 _ours: ContextVar[bool] = ContextVar("maslens_exporting", default=False)
 _KNOCK_SECONDS = 0.3
+_HTTP_BYTES = 8 * 2**20  # of texts in one request: receivers refuse a large one whole
+_GRPC_BYTES = 2 * 2**20  # gRPC servers take 4 MiB unless told otherwise
 _TALKATIVE = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http._log_exporter",
@@ -30,10 +35,12 @@ _TALKATIVE = (
 class Outlet:
     """An OTLP exporter that says once when its far side goes and once when it is back."""
 
-    def __init__(self, exporter: Any, url: str) -> None:
+    def __init__(self, exporter: Any, url: str, *, room: Room, request_bytes: int) -> None:
         self._exporter = exporter
         self._url = url
+        self._request_bytes = request_bytes
         self._away = False
+        self.room = room
         self.lost = 0
 
     @property
@@ -41,6 +48,15 @@ class Outlet:
         return self._url
 
     def export(self, batch: Sequence[Any]) -> Any:
+        """The exporter's answer to the last request; what is too large for one goes in several."""
+        sizes = [size_of(item) for item in batch]
+        self.room.leave(sum(sizes))
+        result = None
+        for piece in pieces(batch, sizes, self._request_bytes):
+            result = self._send(piece)
+        return result
+
+    def _send(self, batch: Sequence[Any]) -> Any:
         silent = _ours.set(True)
         result = None
         try:
@@ -61,6 +77,13 @@ class Outlet:
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return bool(self._exporter.force_flush(timeout_millis))
+
+    def worth_flushing(self, waiting: int) -> bool:
+        """An app that flushes now and then is not held up by a far side that is not there."""
+        if not waiting or listens(self._url):
+            return True
+        self._say(delivered=False, count=0)
+        return False
 
     def before_last_flush(self, waiting: int) -> None:
         """Waiting for a far side that is not there would only delay the program's end."""
@@ -92,10 +115,21 @@ class SpanBatches(BatchSpanProcessor):
         )
         self.outlet = outlet
         self._exit_ms = config.exit_ms
+        outlet.room.queue = self._batch_processor._queue
+
+    def on_end(self, span: ReadableSpan) -> None:
+        try:
+            if self.outlet.room.take(span):
+                super().on_end(span)
+        except Exception as mistake:
+            swallowed("span end", mistake)
 
     def shutdown(self) -> None:
         self.outlet.before_last_flush(len(self._batch_processor._queue))
         self._batch_processor.shutdown(self._exit_ms)
+
+    def force_flush(self, timeout_millis: int | None = None) -> bool:
+        return self.outlet.worth_flushing(len(self._batch_processor._queue)) and super().force_flush(timeout_millis)
 
 
 class LogBatches(BatchLogRecordProcessor):
@@ -110,10 +144,21 @@ class LogBatches(BatchLogRecordProcessor):
         )
         self.outlet = outlet
         self._exit_ms = config.exit_ms
+        outlet.room.queue = self._batch_processor._queue
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        try:
+            if self.outlet.room.take(log_record):
+                super().on_emit(log_record)
+        except Exception as mistake:
+            swallowed("event", mistake)
 
     def shutdown(self) -> None:
         self.outlet.before_last_flush(len(self._batch_processor._queue))
         self._batch_processor.shutdown(self._exit_ms)
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return self.outlet.worth_flushing(len(self._batch_processor._queue)) and super().force_flush(timeout_millis)
 
 
 def outlet(signal: Signal, config: ExportConfig) -> Outlet:
@@ -121,7 +166,8 @@ def outlet(signal: Signal, config: ExportConfig) -> Outlet:
     _quieten()
     url = config.endpoints[signal]
     exporter = _grpc(signal, url, config) if config.protocol == "grpc" else _http(signal, url, config)
-    return Outlet(exporter, url)
+    request_bytes = _GRPC_BYTES if config.protocol == "grpc" else _HTTP_BYTES
+    return Outlet(exporter, url, room=Room(config.max_waiting_bytes), request_bytes=request_bytes)
 
 
 def listens(url: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,6 +20,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 
 _lock = threading.Lock()
+_watching = False  # forks
 
 
 def init(
@@ -50,6 +53,7 @@ def init(
             runtime.capture_content = config.capture_content
             _traces(config, resource_attributes or {}, wanted=endpoint is not None)
             _logs(config, resource_attributes or {}, wanted=endpoint is not None)
+            _also_in_workers()
     except Exception as mistake:
         swallowed("init", mistake)
         _complain(mistake)
@@ -112,6 +116,27 @@ def _processors(provider: Any, *path: str) -> Iterator[Any]:
     for step in path:
         found = getattr(found, step, ())
     yield from found
+
+
+def _also_in_workers() -> None:
+    """A forked worker of `multiprocessing` skips what a program does at its end: what waits in it is sent before."""
+    global _watching
+    if not _watching and hasattr(os, "register_at_fork"):
+        _watching = True
+        os.register_at_fork(after_in_child=_in_worker)
+        _in_worker()  # which this may be already: a fork server forks first and imports the program then
+
+
+def _in_worker() -> None:
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:  # it forgets what is to be done at the end, then asks what is to be done after the fork
+        util.register_after_fork(shutdown, _before_the_end)
+
+
+def _before_the_end(_: Any) -> None:
+    from multiprocessing.util import Finalize
+
+    Finalize(None, shutdown, exitpriority=-100)
 
 
 def _resource(config: ExportConfig, attributes: Mapping[str, Any]) -> Resource:

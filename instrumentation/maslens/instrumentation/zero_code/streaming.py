@@ -41,18 +41,22 @@ class UsageAsker:
     ) -> AsyncIterator[Any]:
         items = asking()
         try:
-            first = await items.__anext__()
-        except StopAsyncIteration:
-            return
-        except Exception as error:
-            if not self._is_refusal(server, error):
-                raise
-            async for item in plain():
+            try:
+                first = await items.__anext__()
+            except StopAsyncIteration:
+                return
+            except Exception as error:
+                if not self._is_refusal(server, error):
+                    raise
+                items = plain()
+            else:
+                yield first
+            async for item in items:
                 yield item
-            return
-        yield first
-        async for item in items:
-            yield item
+        finally:  # whoever stops early wants the connection closed now, not when the garbage is collected
+            close = getattr(items, "aclose", None)
+            if close is not None:
+                await close()
 
     def _is_refusal(self, server: str, error: Exception) -> bool:
         said = str(error)

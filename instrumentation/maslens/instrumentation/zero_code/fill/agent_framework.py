@@ -6,14 +6,14 @@ from typing import Any
 
 from maslens.instrumentation.guard import quiet
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
-from wrapt import wrap_function_wrapper
+from maslens.instrumentation.zero_code.wrapping import wrap
 
 _named = "_maslens_named"  # set on sessions that the program gave an id; others make one up for every agent
 
 
 def fill(_instrumentor: Instrumentor | None) -> None:
-    wrap_function_wrapper("agent_framework._sessions", "AgentSession.__init__", _made)
-    wrap_function_wrapper("agent_framework._agents", "BaseAgent._get_otel_conversation_id", _conversation)
+    wrap("agent_framework._sessions", "AgentSession.__init__", _made)
+    wrap("agent_framework._agents", "BaseAgent._get_otel_conversation_id", _conversation)
 
 
 def _made(wrapped: Any, session: Any, args: Any, kwargs: Any) -> None:

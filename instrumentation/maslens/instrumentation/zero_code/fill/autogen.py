@@ -11,10 +11,11 @@ from maslens.instrumentation.stamp import watch
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
 from maslens.instrumentation.zero_code.passing import Runs
 from maslens.instrumentation.zero_code.telling import tell_agent
+from maslens.instrumentation.zero_code.wrapping import wrap
 from maslens.semconv import attributes as names
 from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import get_current_span
-from wrapt import register_post_import_hook, wrap_function_wrapper
+from wrapt import register_post_import_hook
 
 
 class _Observer:
@@ -55,9 +56,7 @@ def before(instrumentor: Instrumentor | None) -> None:
             return wrapped(*args, **kwargs)
 
         for method in ("create", "create_stream"):
-            wrap_function_wrapper(
-                "autogen_ext.models.openai._openai_client", f"BaseOpenAIChatCompletionClient.{method}", create
-            )
+            wrap("autogen_ext.models.openai._openai_client", f"BaseOpenAIChatCompletionClient.{method}", create)
 
     def learn(wrapped: Any, agent: Any, args: Any, kwargs: Any) -> None:
         wrapped(*args, **kwargs)
@@ -67,10 +66,10 @@ def before(instrumentor: Instrumentor | None) -> None:
         _tell_function(tool)
         return wrapped(*args, **kwargs)
 
-    wrap_function_wrapper("autogen_core.tools._function_tool", "FunctionTool.run", run)
+    wrap("autogen_core.tools._function_tool", "FunctionTool.run", run)
     watch("openinference.instrumentation.autogen_agentchat", observer.started)
     register_post_import_hook(listen, "autogen_ext.models.openai._openai_client")
-    wrap_function_wrapper("autogen_agentchat.agents._assistant_agent", "AssistantAgent.__init__", learn)
+    wrap("autogen_agentchat.agents._assistant_agent", "AssistantAgent.__init__", learn)
 
 
 @quiet

@@ -8,9 +8,9 @@ from maslens.instrumentation.api import agent as agent_run
 from maslens.instrumentation.carried import current
 from maslens.instrumentation.scopes import acting
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
+from maslens.instrumentation.zero_code.wrapping import wrap
 from maslens.semconv import attributes as names
 from opentelemetry.context import get_current
-from wrapt import wrap_function_wrapper
 
 _MODULE = "crewai.agent.core"
 
@@ -18,8 +18,8 @@ _MODULE = "crewai.agent.core"
 def fill(instrumentor: Instrumentor | None) -> None:
     if instrumentor is None:
         return
-    wrap_function_wrapper(_MODULE, "Agent.execute_task", _execute)
-    wrap_function_wrapper(_MODULE, "Agent.aexecute_task", _aexecute)
+    wrap(_MODULE, "Agent.execute_task", _execute)
+    wrap(_MODULE, "Agent.aexecute_task", _aexecute)
 
 
 def _execute(wrapped: Any, crew_agent: Any, args: Any, kwargs: Any) -> Any:

@@ -11,8 +11,8 @@ from maslens.instrumentation.guard import quiet, swallowed
 from maslens.instrumentation.scopes import acting
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
 from maslens.instrumentation.zero_code.telling import tell_usage
+from maslens.instrumentation.zero_code.wrapping import wrap
 from opentelemetry.trace import get_current_span
-from wrapt import wrap_function_wrapper
 
 _names: ContextVar[Mapping[int, str] | None] = ContextVar("maslens_dspy_names", default=None)
 
@@ -20,16 +20,16 @@ _names: ContextVar[Mapping[int, str] | None] = ContextVar("maslens_dspy_names", 
 def before(instrumentor: Instrumentor | None) -> None:
     """DSPy compares `LM.forward` with its own and refuses a wrapped one; what it writes into its history is enough."""
     if instrumentor is not None:
-        wrap_function_wrapper("dspy.clients.base_lm", "BaseLM.update_history", _answered)
+        wrap("dspy.clients.base_lm", "BaseLM.update_history", _answered)
 
 
 def fill(instrumentor: Instrumentor | None) -> None:
     if instrumentor is None:
         return
-    wrap_function_wrapper("dspy", "Module.__call__", _call)
-    wrap_function_wrapper("dspy", "Predict.__call__", _call)
-    wrap_function_wrapper("dspy", "Module.acall", _acall)
-    wrap_function_wrapper("dspy", "Predict.acall", _acall)
+    wrap("dspy", "Module.__call__", _call)
+    wrap("dspy", "Predict.__call__", _call)
+    wrap("dspy", "Module.acall", _acall)
+    wrap("dspy", "Predict.acall", _acall)
 
 
 def _call(wrapped: Any, module: Any, args: Any, kwargs: Any) -> Any:

@@ -8,13 +8,13 @@ from maslens.instrumentation.guard import quiet
 from maslens.instrumentation.operation import code_name
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
 from maslens.instrumentation.zero_code.telling import tell_transfer
+from maslens.instrumentation.zero_code.wrapping import wrap
 from maslens.semconv import attributes as names
 from opentelemetry.trace import get_current_span
-from wrapt import wrap_function_wrapper
 
 
 def fill(_instrumentor: Instrumentor | None) -> None:
-    wrap_function_wrapper("google.adk.tools.function_tool", "FunctionTool.run_async", _run)
+    wrap("google.adk.tools.function_tool", "FunctionTool.run_async", _run)
 
 
 def _run(wrapped: Any, tool: Any, args: Any, kwargs: Any) -> Any:

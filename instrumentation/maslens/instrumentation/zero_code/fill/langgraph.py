@@ -10,9 +10,10 @@ from maslens.instrumentation.operation import code_name
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
 from maslens.instrumentation.zero_code.passing import Runs
 from maslens.instrumentation.zero_code.streaming import UsageAsker
+from maslens.instrumentation.zero_code.wrapping import wrap
 from maslens.semconv import attributes as names
 from opentelemetry.trace import Span
-from wrapt import register_post_import_hook, wrap_function_wrapper
+from wrapt import register_post_import_hook
 
 _TRACER = "openinference.instrumentation.langchain._tracer"
 _SAID = ("content", "name", "tool_calls", "tool_call_id")  # what makes a message; ids are new on each side
@@ -80,9 +81,9 @@ def fill(instrumentor: Instrumentor | None) -> None:
             observer.functions[made.name] = code_name(function)
         return made
 
-    wrap_function_wrapper(_TRACER, "OpenInferenceTracer._start_trace", start)
-    wrap_function_wrapper(_TRACER, "OpenInferenceTracer._end_trace", end)
-    wrap_function_wrapper("langchain_core.tools.structured", "StructuredTool.from_function", remember)
+    wrap(_TRACER, "OpenInferenceTracer._start_trace", start)
+    wrap(_TRACER, "OpenInferenceTracer._end_trace", end)
+    wrap("langchain_core.tools.structured", "StructuredTool.from_function", remember)
 
 
 def _trace(span: Span) -> int:
@@ -143,5 +144,5 @@ def _ask_for_usage(_module: Any) -> None:
         asking = lambda: wrapped(*args, **{**kwargs, "stream_usage": True})  # noqa: E731
         return asker.aiterate(server(model), asking, lambda: wrapped(*args, **kwargs))
 
-    wrap_function_wrapper("langchain_openai.chat_models.base", "BaseChatOpenAI._stream", stream)
-    wrap_function_wrapper("langchain_openai.chat_models.base", "BaseChatOpenAI._astream", astream)
+    wrap("langchain_openai.chat_models.base", "BaseChatOpenAI._stream", stream)
+    wrap("langchain_openai.chat_models.base", "BaseChatOpenAI._astream", astream)

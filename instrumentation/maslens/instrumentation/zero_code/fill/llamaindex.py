@@ -9,9 +9,10 @@ from maslens.instrumentation.guard import quiet
 from maslens.instrumentation.scopes import acting
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
 from maslens.instrumentation.zero_code.passing import Runs
+from maslens.instrumentation.zero_code.wrapping import wrap
 from maslens.semconv import attributes as names
 from opentelemetry.trace import get_current_span
-from wrapt import register_post_import_hook, wrap_function_wrapper
+from wrapt import register_post_import_hook
 
 _WORKFLOW = "llama_index.core.agent.workflow"
 
@@ -64,9 +65,9 @@ def fill(instrumentor: Instrumentor | None) -> None:
         ("react_agent", "ReActAgent"),
         ("codeact_agent", "CodeActAgent"),
     ):
-        wrap_function_wrapper(f"{_WORKFLOW}.{module}", f"{agent}.take_step", take_step)
-    wrap_function_wrapper(f"{_WORKFLOW}.multi_agent_workflow", "handoff", hand_over)
-    wrap_function_wrapper(f"{_WORKFLOW}.multi_agent_workflow", "AgentWorkflow._call_tool", call_tool)
+        wrap(f"{_WORKFLOW}.{module}", f"{agent}.take_step", take_step)
+    wrap(f"{_WORKFLOW}.multi_agent_workflow", "handoff", hand_over)
+    wrap(f"{_WORKFLOW}.multi_agent_workflow", "AgentWorkflow._call_tool", call_tool)
 
 
 def _messages(messages: Any) -> Iterable[dict[str, Any]]:
@@ -86,4 +87,4 @@ def _ask_for_usage(_module: Any) -> None:
             made["stream_options"] = {"include_usage": True}
         return made
 
-    wrap_function_wrapper("llama_index.llms.openai.base", "OpenAI._get_model_kwargs", arguments)
+    wrap("llama_index.llms.openai.base", "OpenAI._get_model_kwargs", arguments)

@@ -7,18 +7,18 @@ from typing import Any
 from maslens.instrumentation.guard import quiet
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
 from maslens.instrumentation.zero_code.telling import is_model_call, tell_usage
+from maslens.instrumentation.zero_code.wrapping import wrap
 from maslens.semconv import attributes as names
 from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import get_current_span
-from wrapt import wrap_function_wrapper
 
 _MODULE = "openai.resources.chat.completions.completions"
 _KNOWN = (names.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, "llm.token_count.prompt_details.cache_read")
 
 
 def fill(_instrumentor: Instrumentor | None) -> None:
-    wrap_function_wrapper(_MODULE, "Completions.create", _create)
-    wrap_function_wrapper(_MODULE, "AsyncCompletions.create", _acreate)
+    wrap(_MODULE, "Completions.create", _create)
+    wrap(_MODULE, "AsyncCompletions.create", _acreate)
 
 
 def _create(wrapped: Any, _client: Any, args: Any, kwargs: Any) -> Any:

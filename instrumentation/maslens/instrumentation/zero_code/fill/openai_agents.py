@@ -25,6 +25,7 @@ from maslens.instrumentation.zero_code.catalogue import Instrumentor
 from maslens.instrumentation.zero_code.environment import vendors_wanted
 from maslens.instrumentation.zero_code.passing import Passing
 from maslens.instrumentation.zero_code.telling import tell_agent, tell_caller
+from maslens.instrumentation.zero_code.wrapping import wrap
 from maslens.semconv import attributes as names
 from opentelemetry.trace import Span
 
@@ -175,7 +176,6 @@ def _sends_to_openai(processor: Any) -> bool:
 def _watch_tools(runs: _Runs) -> None:
     """Remember which function stands behind each tool's name."""
     import agents
-    from wrapt import wrap_function_wrapper
 
     def remember(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
         made = wrapped(*args, **kwargs)
@@ -190,7 +190,7 @@ def _watch_tools(runs: _Runs) -> None:
 
         return decorate
 
-    wrap_function_wrapper(agents, "function_tool", remember)
+    wrap(agents, "function_tool", remember)
 
 
 def _conversation(items: Any) -> list[Any] | None:

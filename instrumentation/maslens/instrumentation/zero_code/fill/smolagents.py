@@ -9,25 +9,25 @@ from maslens.instrumentation.guard import quiet
 from maslens.instrumentation.stamp import watch
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
 from maslens.instrumentation.zero_code.telling import tell_agent, tell_caller, tell_usage
+from maslens.instrumentation.zero_code.wrapping import wrap
 from maslens.semconv import attributes as names
 from opentelemetry.context import attach, get_current
 from opentelemetry.sdk.trace import Span
 from opentelemetry.trace import get_current_span
-from wrapt import wrap_function_wrapper
 
 _run: ContextVar[list[Span] | None] = ContextVar("maslens_smolagents_run", default=None)
 
 
 def before(instrumentor: Instrumentor | None) -> None:
     if instrumentor is not None:
-        wrap_function_wrapper("smolagents.models", "OpenAIModel.generate", _with_cached_tokens)
+        wrap("smolagents.models", "OpenAIModel.generate", _with_cached_tokens)
 
 
 def fill(instrumentor: Instrumentor | None) -> None:
     if instrumentor is None:
         return
     watch("openinference.instrumentation.smolagents", _started)
-    wrap_function_wrapper("smolagents", "MultiStepAgent.run", _ending_what_fails)
+    wrap("smolagents", "MultiStepAgent.run", _ending_what_fails)
 
 
 def _started(span: Span, inherited: dict[str, Any]) -> None:

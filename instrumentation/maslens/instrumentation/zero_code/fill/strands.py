@@ -8,13 +8,13 @@ from maslens.instrumentation.guard import quiet
 from maslens.instrumentation.stamp import watch
 from maslens.instrumentation.zero_code.catalogue import Instrumentor
 from maslens.instrumentation.zero_code.telling import tell_caller, tell_transfer
+from maslens.instrumentation.zero_code.wrapping import wrap
 from maslens.semconv import attributes as names
 from opentelemetry.sdk.trace import Span
-from wrapt import wrap_function_wrapper
 
 
 def fill(_instrumentor: Instrumentor | None) -> None:
-    wrap_function_wrapper("strands.telemetry.tracer", "Tracer.start_tool_call_span", _tool)
+    wrap("strands.telemetry.tracer", "Tracer.start_tool_call_span", _tool)
     watch("strands.telemetry.tracer", _started)
 
 
