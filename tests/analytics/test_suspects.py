@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import polars as pl
@@ -182,3 +183,46 @@ def test_order_and_duplicates_change_nothing_and_confidences_add_up(
     assert found["confidence"].sum() == pytest.approx(1.0)
     again = pl.concat([told, told.head(2)]).sample(fraction=1, shuffle=True, seed=seed)
     assert suspects(again).equals(found)
+
+
+def chat(*said: tuple[str, str], inputs: bool) -> pl.DataFrame:
+    """A group chat: everybody is given what was said so far, nobody but the first the goal."""
+    trace = Trace("t", SessionId="s")
+    root = trace.span("chat", "workflow", 0, 100, InputContent=f'[{{"role": "user", "content": "{GOAL}"}}]')
+    history: list[dict[str, str]] = []
+    for at, (who, text) in enumerate(said):
+        given = {"InputContent": json.dumps(history)} if inputs and history else {}
+        run = trace.agent(who, 10 * at, 10 * at + 9, root, **({} if text.startswith("exitcode") else given))
+        if text.startswith("exitcode"):
+            trace.rows[-1]["OutputContent"] = text
+        else:
+            trace.call(10 * at + 1, 10 * at + 8, run, OutputContent=text, **given)
+        history.append({"role": "assistant", "content": text})
+    return frame(trace)
+
+
+@pytest.mark.parametrize("inputs", [True, False])
+def test_who_opens_a_chat_briefs_the_others(inputs: bool) -> None:
+    spans = chat(("manager", f"The task: {GOAL}"), ("worker", "I look"), ("writer", "done"), inputs=inputs)
+    assert steps_of(spans)["handed"].to_list() == [f"The task: {GOAL}", "", ""]
+
+
+def test_a_briefing_that_leaves_the_goal_out_is_seen_where_the_others_are_given_nothing_else() -> None:
+    spans = chat(("manager", "Find us something nice"), ("worker", "I look"), ("writer", "done"), inputs=True)
+    assert steps_of(spans)["handed"].to_list() == ["Find us something nice", "", ""]
+    assert "goal_lost" in suspects(steps_of(spans))["signs"][0].to_list()
+
+
+def test_an_executor_among_the_agents_is_a_tool_and_its_answer_belongs_to_whoever_spoke_before() -> None:
+    answer = "exitcode: 1 (execution failed)\nCode output: KeyError: 'price'"
+    spans = chat(("manager", GOAL), ("worker", "```python\nprint(1)\n```"), ("terminal", answer), inputs=True)
+    found = steps_of(spans)
+    assert found.select("agent", "kind", "acts", "failed").rows() == [
+        ("manager", "agent", False, False), ("worker", "agent", True, True), ("terminal", "tool", False, True),
+    ]  # fmt: skip
+
+
+def test_chat_messages_are_read_without_their_envelope() -> None:
+    message = json.dumps([{"role": "assistant", "parts": [{"type": "text", "content": "TERMINATE"}]}])
+    assert plain(message) == "TERMINATE"
+    assert plain('{"type": "kettle", "content": 3}') == "type kettle\ncontent 3"

@@ -12,6 +12,13 @@ from typing import Any
 
 _EXIT = re.compile(r"exitcode: (\d+)")
 _TERMINAL = "Computer_terminal"
+_CATEGORIES = {
+    "Instruction/Plan Adherence Failure": "plan_adherence_failure",
+    "Invention of New Information": "invention_of_new_information",
+    "Invalid Invocation": "invalid_invocation",
+    "Misinterpretation of Tool Output": "misinterpretation_of_tool_output",
+    "System Failure": "system_failure",
+}
 Step = dict[str, Any]
 
 
@@ -23,6 +30,7 @@ class Failed:
     steps: list[Step]
     agent: str
     step: int
+    category: str = ""
 
 
 def who_and_when(folder: Path) -> list[Failed]:
@@ -68,6 +76,7 @@ def mas_sim(folder: Path) -> list[Failed]:
             steps=list(_spans(run)),
             agent=labels[run["run_id"]]["failed_component"],
             step=int(labels[run["run_id"]]["critical_failure_step"]),
+            category=_CATEGORIES.get(labels[run["run_id"]]["failure_category"], ""),
         )
         for run in _lines(folder / "traces.jsonl.xz")
         if run["run_id"] in labels

@@ -17,8 +17,14 @@ this those to us was we were what when where which who whom why will with would 
 _STOP = frozenset(_LEFT_OUT.split())
 
 
+# of a chat message: where somebody speaks, and what only carries it
+SPEECH = frozenset(["content", "text", "parts", "message", "input", "output", "messages"])
+ENVELOPE = frozenset(["role", "type", "id", "index", "finish_reason", "tool_call_id"])
+
+
 def plain(content: str) -> str:
-    """All text in `content`: the text itself, or of a JSON document every value with the key that says what it is.
+    """All text in `content`: the text itself, of chat messages what is said in them, of any other JSON document every
+    value with the key that says what it is.
 
     A key whose value is false or missing says that something is not so: neither of them is text.
     """
@@ -26,7 +32,28 @@ def plain(content: str) -> str:
     if document is None:
         return content
     told = [(path[-1:], value) for path, value in leaves(document) if value not in (False, None, "")]
+    if _chat(document):
+        told = [(() if set(key) <= SPEECH else key, value) for key, value in told if not key or key[-1] not in ENVELOPE]
     return "\n".join(" ".join([*key, "" if value is True else str(value)]).strip() for key, value in told)
+
+
+def messages(document: Any) -> list[dict[str, Any]]:
+    """The chat messages in a JSON document, if it is made of them."""
+    if isinstance(document, dict):
+        document = document.get("messages", [document])
+    listed = document if isinstance(document, list) else []
+    told = [each for each in listed if isinstance(each, dict) and "role" in each and not SPEECH.isdisjoint(each)]
+    return told if len(told) == len(listed) else []
+
+
+def _chat(document: Any) -> bool:
+    if messages(document):
+        return True
+    parts = document if isinstance(document, list) else [document]
+    return bool(parts) and all(
+        isinstance(part, dict) and "type" in part and isinstance(part.get("content", part.get("text")), str)
+        for part in parts
+    )
 
 
 def words(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from .content import leaves, parsed
+from .content import ENVELOPE, SPEECH, leaves, parsed
 
 Fate: TypeAlias = Literal["kept", "missing", "altered", "invented"]
 
@@ -41,9 +41,7 @@ _IN_TEXT = re.compile(
     r"|(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{3,}"  # identifiers: letters and digits mixed
     r"|\d[\d.,]*\d|\d+(?= ?[%€$£])"
 )
-# of a chat message: where somebody speaks, and what only carries it
-_SPEECH = frozenset(["content", "text", "parts", "message", "input", "output", "messages"])
-_ENVELOPE = frozenset(["role", "type", "id", "index", "finish_reason", "tool_call_id"])
+_FIGURE = re.compile(r"\d+\.\d+")
 _BETWEEN = re.compile(r"[^\w.@|/%+-]+")
 
 
@@ -105,9 +103,9 @@ def _facts(content: str, read: dict[str, Facts]) -> Facts:
         return {("", token): token for token in _IN_TEXT.findall(telling)}
     found: dict[tuple[str, ...], Any] = {}
     for path, value in leaves(document):
-        if isinstance(value, str) and (not path or path[-1] in _SPEECH or _prose(value)):
+        if isinstance(value, str) and (not path or path[-1] in SPEECH or _prose(value)):
             found |= facts_of(value, read)
-        elif path and path[-1] not in _ENVELOPE:
+        elif path and path[-1] not in ENVELOPE:
             found[path] = value
     return found
 
@@ -141,4 +139,5 @@ def _weight(path: tuple[str, ...], value: Any) -> float:
 
 
 def _plain(text: str) -> str:
-    return " ".join(_BETWEEN.sub(" ", text.lower()).split())
+    found = (word.strip(".") for word in _BETWEEN.sub(" ", text.lower()).split())
+    return " ".join(word.rstrip("0").rstrip(".") if _FIGURE.fullmatch(word) else word for word in found if word)

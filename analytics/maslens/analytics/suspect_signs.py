@@ -92,12 +92,12 @@ def signs(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
 
 
 def _session(steps: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, float]]:
-    known = numbers(steps[0]["goal"])
+    known = numbers(steps[0]["goal"] or steps[0]["text"])
     agents = [at for at, step in enumerate(steps) if step["kind"] == "agent"]
     silent = [step["kind"] == "agent" and bool(step["text"]) and set(words(step["text"])) <= _NOTHING for step in steps]
     author = next((at for at in reversed(agents) if not silent[at]), -1)
     first = next((at for at in agents if not steps[at]["handed"]), -1)
-    last = next((at for at in reversed(range(len(steps))) if not silent[at]), 0)
+    last = next((at for at in reversed(range(len(steps))) if not silent[at] and steps[at]["kind"] != "tool"), 0)
     failed_before = False
     for at, step in enumerate(steps):
         broke = bool(step["failed"]) and bool(_TOOL_BROKE.search(step["error"] or step["result"]))

@@ -18,21 +18,21 @@ from .suspect_signs import SIGNS, Sign, signs
 # Fitted by `python -m tests.validate.suspects`: conditional logit with a ridge of 1 on failed runs whose decisive step
 # people marked; what real runs do not show (a lost constraint, a broken tool, judges) on scripted faults.
 WEIGHTS: Mapping[str, float] = {
-    "goal_lost": 2.02,
-    "constraint_lost": 2.15,
-    "acts_in_brief": 1.01,
-    "first": 0.28,
-    "codes": 0.96,
-    "failed": 0.39,
-    "first_failed": 0.66,
-    "assumes": 1.14,
-    "claims": 1.88,
-    "answers": 0.85,
-    "tool_broke": 2.21,
-    "silent": -0.62,
-    "last": -1.03,
-    "judges": -0.59,
-    "tool": -0.09,
+    "goal_lost": 3.11,
+    "constraint_lost": 1.92,
+    "acts_in_brief": 0.72,
+    "first": 0.24,
+    "codes": 1.01,
+    "failed": 0.32,
+    "first_failed": 0.8,
+    "assumes": 1.2,
+    "claims": 1.92,
+    "answers": 0.7,
+    "tool_broke": 2.72,
+    "silent": -0.65,
+    "last": -0.91,
+    "judges": -0.7,
+    "tool": -0.98,
 }
 
 MOST_SUSPECTS = 20  # of a session are told; confidences are shares among all its steps
