@@ -69,10 +69,11 @@ def test_panels_do_not_overlap_and_have_their_own_ids(path: Path) -> None:
         taken |= cells
 
 
-# What receiver, journal and loader count, as far as dashboards and rules ask for it; `maslens up` gives the names.
+# What receiver, journal, loader and budgets count, as far as dashboards and rules ask for it; `maslens up` gives the names.
 RECEIVER = {
     "maslens_receiver": ("items_total", "refused_requests_total", "rejected_items_total", "refusing"),
     "maslens_journal": ("disk_bytes", "lag_bytes", "lag_seconds"),
+    "maslens_budget": ("used_ratio", "burn_rate_1h", "burn_rate_6h"),
     "maslens_loader": (
         "loaded_items_total",
         "inserts_total",

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from inspect import Parameter, Signature
-from typing import Annotated, Any, Literal, cast, get_args
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Optional, TypeAlias, cast, get_args
 
 import polars as pl
 from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request
@@ -26,6 +27,8 @@ from pydantic import Field
 Scope = Literal["read", "query", "ingest"]
 Authorize = Callable[[Request, Scope], bool]
 Ask = Callable[[str, Mapping[str, object], str], bytes]  # SQL of a stranger, parameters, output format → answer
+
+Usual: TypeAlias = Mapping[str, Mapping[str, Value]]
 
 MOST_ROWS = 10_000
 
@@ -84,8 +87,15 @@ AsFormat = Annotated[Format, Query(alias="format", description="json or csv")]
 Explained = Annotated[int | None, Query(ge=1, le=MOST_ROWS, description="Row N: how it came about, and from what")]
 
 
-def api_router(reader: Reader, *, authorize: Authorize = lambda *_: True, ask: Ask | None = None) -> APIRouter:
-    """ask: answers SQL that strangers send; without it there is no /query."""
+def api_router(
+    reader: Reader,
+    *,
+    authorize: Authorize = lambda *_: True,
+    ask: Ask | None = None,
+    usual: Usual = MappingProxyType({}),
+) -> APIRouter:
+    """ask: answers SQL that strangers send; without it there is no /query. usual: options of questions by name, where
+    nobody says another."""
 
     def allowed(scope: Scope) -> Any:
         def check(request: Request) -> None:
@@ -98,7 +108,7 @@ def api_router(reader: Reader, *, authorize: Authorize = lambda *_: True, ask: A
 
     for each in CATALOGUE:
         if each.api:
-            _add_question(router, reader, each)
+            _add_question(router, reader, each, usual.get(each.name, {}))
 
     @router.get("/timeline", summary="Sessions, failures and cost per bucket")
     def timeline(
@@ -141,27 +151,27 @@ def api_router(reader: Reader, *, authorize: Authorize = lambda *_: True, ask: A
     return router
 
 
-def _add_question(router: APIRouter, reader: Reader, entry: Entry) -> None:
+def _add_question(router: APIRouter, reader: Reader, entry: Entry, usual: Mapping[str, Value]) -> None:
     """A list of the API: the filters, and what the question takes beside them."""
     question = load(entry.name)
 
-    def endpoint(narrowed: Filters, form: Format, explain: int | None, **given: Value) -> Response:
+    def endpoint(narrowed: Filters, form: Format, explain: int | None, **given: Value | None) -> Response:
         try:
-            asked = Asked(filters=narrowed, options=entry.checked(given))
-        except ValueError as wrong:
+            asked = Asked(filters=narrowed, options=entry.checked(given, usual))
+            if explain is not None:
+                return answered(json.dumps(_explained(reader, question, asked, explain), default=str).encode(), "json")
+            if question.read is not None:
+                return answered(reader.bytes(question.read(asked), form), form)
+            key = (entry.name, repr(asked))
+            return answered_frame(reader.remembered(key, lambda: question.answer(reader.frames, asked)), form)
+        except ValueError as wrong:  # an option that cannot be
             raise HTTPException(422, str(wrong)) from None
-        if explain is not None:
-            return answered(json.dumps(_explained(reader, question, asked, explain), default=str).encode(), "json")
-        if question.read is not None:
-            return answered(reader.bytes(question.read(asked), form), form)
-        key = (entry.name, repr(asked))
-        return answered_frame(reader.remembered(key, lambda: question.answer(reader.frames, asked)), form)
 
     taken: list[tuple[str, Any, Any]] = [
         ("narrowed", Narrowed, Parameter.empty),
         ("form", AsFormat, "json"),
         ("explain", Explained, None),
-        *((option.name, _query_of(option), option.default) for option in entry.options),
+        *((option.name, _query_of(option), None) for option in entry.options),
     ]
     endpoint.__signature__ = Signature(  # type: ignore[attr-defined]  # FastAPI reads the parameters from it
         [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind, default=default) for name, kind, default in taken]
@@ -173,7 +183,9 @@ def _add_question(router: APIRouter, reader: Reader, entry: Entry) -> None:
 
 def _query_of(option: Option) -> Any:
     text = f"{option.help}: {', '.join(option.choices)}" if option.choices else option.help
-    return Annotated[type(option.default), Query(description=text)]
+    text += f" ({option.default})" if option.default else ""
+    longest = 4096 if isinstance(option.default, str) else None
+    return Annotated[Optional.__getitem__(type(option.default)), Query(description=text, max_length=longest)]
 
 
 def _explained(reader: Reader, question: Question, asked: Asked, number: int) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import fields
 from datetime import datetime
 from inspect import Parameter, Signature
+from types import MappingProxyType
 from typing import Any, NewType, Optional, TypeAlias
 
 import polars as pl
@@ -97,10 +98,10 @@ Graph = strawberry.type(
 )
 
 
-def graphql_app(reader: Reader) -> GraphQL[Any, Any]:
+def graphql_app(reader: Reader, *, usual: api.Usual = MappingProxyType({})) -> GraphQL[Any, Any]:
     """Queries only, of bounded depth and size; no page of its own."""
     schema = strawberry.Schema(
-        query=create_type("Query", list(_queries(reader))),
+        query=create_type("Query", list(_queries(reader, usual))),
         config=StrawberryConfig(auto_camel_case=False, scalar_map=_SCALARS),
         extensions=[
             lambda: QueryDepthLimiter(max_depth=8),
@@ -111,7 +112,7 @@ def graphql_app(reader: Reader) -> GraphQL[Any, Any]:
     return GraphQL(schema, graphql_ide=None, allow_queries_via_get=True)
 
 
-def _queries(reader: Reader) -> Iterator[Any]:
+def _queries(reader: Reader, usual: api.Usual) -> Iterator[Any]:
     async def of(made: Any, read: Read) -> list[Any]:
         return [_made(made, row) for row in await to_thread.run_sync(reader.rows, read)]
 
@@ -163,31 +164,31 @@ def _queries(reader: Reader) -> Iterator[Any]:
     yield _field("graph", Graph, graph)
     for each in CATALOGUE:
         if each.api and each.name not in _OWN:
-            yield _question_field(reader, each)
+            yield _question_field(reader, each, usual.get(each.name, {}))
 
 
 _OWN = {"sessions", "agents", "runs", "handoffs"}  # fields of their own, above
 
 
-def _question_field(reader: Reader, entry: Entry) -> Any:
+def _question_field(reader: Reader, entry: Entry, usual: Mapping[str, Any]) -> Any:
     """Any other question of the catalogue: the filters, and what it takes beside them."""
-    question = load(entry.name)
-    made = _type("".join(part.title() for part in f"{entry.name}_row".split("_")), question.schema, entry.help)
+    question, name = load(entry.name), entry.name.replace("-", "_")
+    made = _type("".join(part.title() for part in f"{name}_row".split("_")), question.schema, entry.help)
 
     async def rows(**given: Any) -> Any:
         filters = _filters(*(given.pop(name) for name in ("session", "since", "until", "agent", "limit")))
-        asked = Asked(filters=filters, options=entry.checked(given))
+        asked = Asked(filters=filters, options=entry.checked(given, usual))
         found = await to_thread.run_sync(
             lambda: reader.remembered((entry.name, repr(asked)), lambda: question.answer(reader.frames, asked))
         )
         return [_made(made, row) for row in found.to_dicts()]
 
     taken: dict[str, tuple[Any, Any]] = {
-        **{name: (_maybe(str), None) for name in ("session", "since", "until", "agent")},
+        **{each: (_maybe(str), None) for each in ("session", "since", "until", "agent")},
         "limit": (int, 100),
-        **{option.name: (type(option.default), option.default) for option in entry.options},
+        **{option.name: (_maybe(type(option.default)), None) for option in entry.options},
     }
-    rows.__name__ = entry.name
+    rows.__name__ = name
     rows.__annotations__ = {name: kind for name, (kind, _) in taken.items()}
     rows.__signature__ = Signature(  # type: ignore[attr-defined]  # Strawberry reads the arguments from it
         [
@@ -196,7 +197,7 @@ def _question_field(reader: Reader, entry: Entry) -> Any:
         ],
         return_annotation=_many(made),
     )
-    return _field(entry.name, _many(made), rows)
+    return _field(name, _many(made), rows)
 
 
 def _session_type(of: Callable[[Any, Read], Awaitable[list[Any]]]) -> Any:

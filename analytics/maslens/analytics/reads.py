@@ -254,7 +254,7 @@ def cost_rows(kind: Literal["llm_calls", "tool_calls", "agent_runs", "handoffs"]
         "llm_calls": "session_id, run_id, agent, model, at, input_tokens, output_tokens, cached_tokens,"
         " reasoning_tokens, cost_usd",
         "tool_calls": "session_id, run_id, tool, at",
-        "agent_runs": "session_id, run_id, agent_version, variant",
+        "agent_runs": "session_id, run_id, agent_version, variant, task",
         "handoffs": "session_id, source, target, at, target_run_id",
     }[kind]
     return Read(sql=f"SELECT {columns} FROM {kind} {where}", params=params)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from importlib.resources import files
+from types import MappingProxyType
 
 from anyio import to_thread
 from fastapi import FastAPI
-from maslens.analytics.api import Ask, Authorize, api_router, feedback_router
+from maslens.analytics.api import Ask, Authorize, Usual, api_router, feedback_router
 from maslens.analytics.graphql import graphql_app
 from maslens.analytics.metrics import Exposition
 from maslens.analytics.reader import Reader
@@ -36,12 +37,14 @@ def create_app(
     ask: Ask | None = None,
     authorize: Authorize = lambda *_: True,
     routes: Sequence[BaseRoute] = (),
+    usual: Usual = MappingProxyType({}),
 ) -> ASGIApp:
     """Everything that looks at the facts in `store`.
 
     exposition: /metrics, where this process counts. revision: changes with every commit of new facts, as
     `Sidecar.revision` does. problems: why /readyz should say no. ask: answers SQL of strangers; without it there is no
-    /api/v1/query. authorize: whether a request may `read` or `query`. routes: further ones, which go first.
+    /api/v1/query. authorize: whether a request may `read` or `query`. routes: further ones, which go first. usual:
+    options of questions by name, where nobody says another.
     """
     reader = Reader(store, revision=revision)
     app = FastAPI(
@@ -53,9 +56,11 @@ def create_app(
         routes=[*routes, *observing_routes(exposition, problems)],
         exception_handlers={QueryError: _refused, Unavailable: _unavailable},
     )
-    app.include_router(api_router(reader, authorize=authorize, ask=ask))
+    app.include_router(api_router(reader, authorize=authorize, ask=ask, usual=usual))
     app.include_router(feedback_router(reader, partial(_log, store), authorize=authorize))
-    app.router.routes.append(Route("/graphql", _Allowed(graphql_app(reader), authorize), methods=["GET", "POST"]))
+    app.router.routes.append(
+        Route("/graphql", _Allowed(graphql_app(reader, usual=usual), authorize), methods=["GET", "POST"])
+    )
     app.mount("/", StaticFiles(directory=str(PAGE), html=True), name="page")
     return GZipMiddleware(_Guarded(app), minimum_size=1024, compresslevel=4)
 

@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version as installed_version
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Optional
 
 import typer
 from maslens.analytics.questions import CATALOGUE, Entry, Option
@@ -94,7 +94,7 @@ def _read_command(entry: Entry) -> None:
         )
         reads.show(wanted, settings)
 
-    own = {name: (_option(option), option.default) for name, option in options.items()}
+    own = {name: (_option(option), None) for name, option in options.items()}
     usual: dict[str, tuple[Any, Any]] = {
         "data": (Data, None),
         "url": (Url, None),
@@ -122,7 +122,11 @@ def _read_command(entry: Entry) -> None:
 
 def _option(option: Option) -> Any:
     text = f"{option.help}: {', '.join(option.choices)}" if option.choices else option.help
-    return Annotated[type(option.default), typer.Option(f"--{option.name.replace('_', '-')}", help=escape(text))]
+    text += f" ({option.default})" if option.default else ""
+    return Annotated[
+        Optional.__getitem__(type(option.default)),
+        typer.Option(f"--{option.name.replace('_', '-')}", help=escape(text)),
+    ]
 
 
 for each in CATALOGUE:

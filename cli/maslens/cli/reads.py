@@ -36,7 +36,7 @@ class Wanted:
 
     name: str
     filters: Filters = field(default_factory=Filters)
-    options: Mapping[str, Value] = field(default_factory=dict)
+    options: Mapping[str, Value | None] = field(default_factory=dict)  # None where nothing was said
     explain: int | None = None
     url: str | None = None
     form: Format = Format.table
@@ -65,12 +65,12 @@ def filters(
 def show(wanted: Wanted, settings: Settings) -> None:
     """Ask, and write the answer to stdout."""
     with _source(settings, wanted.url) as source:
-        show_from(source, wanted)
+        show_from(source, wanted, usual=settings.usual_options().get(wanted.name))
 
 
-def show_from(source: Source, wanted: Wanted) -> int:
-    """Writes the answer, and returns how many rows it has."""
-    question, asked = load(wanted.name), _asked(wanted)
+def show_from(source: Source, wanted: Wanted, *, usual: Mapping[str, Value] | None = None) -> int:
+    """Writes the answer, and returns how many rows it has. usual: options where none were given."""
+    question, asked = load(wanted.name), _asked(wanted, usual)
     if wanted.explain is not None:
         _explain(source, question, asked, wanted)
         return 1
@@ -98,18 +98,18 @@ _COST_SHOWN = (
 )
 
 
-def _asked(wanted: Wanted) -> Asked:
+def _asked(wanted: Wanted, usual: Mapping[str, Value] | None) -> Asked:
     entry = next(each for each in CATALOGUE if each.name == wanted.name)
     try:
-        return Asked(filters=wanted.filters, options=entry.checked(wanted.options))
+        return Asked(filters=wanted.filters, options=entry.checked(wanted.options, usual))
     except ValueError as reason:
         raise BadInput(f"--{reason}{_meant(entry, wanted.options)}") from None
 
 
-def _meant(entry: Entry, given: Mapping[str, Value]) -> str:
+def _meant(entry: Entry, given: Mapping[str, Value | None]) -> str:
     for option in entry.options:
-        value = given.get(option.name, option.default)
-        if option.choices and value not in option.choices:
+        value = given.get(option.name)
+        if option.choices and value is not None and value not in option.choices:
             return nearest(str(value), option.choices)
     return ""
 
@@ -119,7 +119,10 @@ def _answer(source: Source, question: Question, asked: Asked) -> pa.Table:
         read = question.read(asked)
         sql = f"SELECT * FROM ({read.sql}) ORDER BY {question.order}" if question.order else read.sql
         return source.arrow(sql, read.params)
-    return question.answer(_ask(source), asked).to_arrow()
+    try:
+        return question.answer(_ask(source), asked).to_arrow()
+    except ValueError as wrong:  # an option that only its question can check
+        raise BadInput(str(wrong)) from None
 
 
 def _ask(source: Source) -> Ask:

@@ -86,6 +86,10 @@ class Settings:
     sidecar_interval_s: Annotated[float, "pause between two looks at which sessions got new spans"] = 0.5
     session_idle_s: Annotated[float, "a session without new spans for this long is final"] = 300.0
     price_sheet: Annotated[Path | None, "YAML or JSON with prices of your own, which win over genai-prices"] = None
+    compute_usd_per_hour: Annotated[
+        float, "what an hour of an agent's time costs, in US dollars; see `cost --rate`"
+    ] = 0.0
+    budgets: Annotated[str | None, "US dollars by hour, day, week or month: `50/day; agent billing 5/day`"] = None
     log_level: Annotated[str, "debug, info, warning or error"] = "info"
 
     def __post_init__(self) -> None:
@@ -117,6 +121,10 @@ class Settings:
                 raise SettingError("cors_origins", f"must be origins such as https://app.example, got {origin!r}")
         if self.durability not in DURABILITIES:
             raise SettingError("durability", f"must be {' or '.join(DURABILITIES)}, got {self.durability!r}")
+        if not 0 <= self.compute_usd_per_hour < float("inf"):
+            raise SettingError("compute_usd_per_hour", f"must be 0 or more, got {self.compute_usd_per_hour}")
+        if self.budgets is not None:
+            _check_budgets(self.budgets)
         if self.log_level not in LOG_LEVELS:
             raise SettingError("log_level", f"must be one of {', '.join(LOG_LEVELS)}, got {self.log_level!r}")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -145,6 +153,10 @@ class Settings:
         if self.journal_dir is not None:
             return self.journal_dir
         return self.data_dir if self.data_dir is not None else Path("maslens-journal")
+
+    def usual_options(self) -> dict[str, dict[str, str | int | float]]:
+        """What questions take where nothing else is said, by question."""
+        return {"cost": {"rate": self.compute_usd_per_hour}, "budgets": {"budgets": self.budgets or ""}}
 
     def tokens_text(self) -> str:
         """The tokens asked of clients, as `collector_processor` reads them; empty if none are."""
@@ -263,7 +275,7 @@ def _parse(name: str, value: object, written: str) -> Any:
         wanted = {
             bool: "true or false",
             int: "a whole number",
-            float: "a number of seconds",
+            float: "a number of seconds" if name.endswith("_s") else "a number",
             tuple: "a list of texts, or texts between commas",
         }.get(kind, "text")
         wanted = "a size such as 64MiB" if name.endswith("_bytes") else wanted
@@ -285,6 +297,15 @@ def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
         raise ValueError(value)
     return tuple(part for part in parts if part)
+
+
+def _check_budgets(text: str) -> None:
+    from maslens.analytics.spend import parse_budgets
+
+    try:
+        parse_budgets(text)
+    except ValueError as wrong:
+        raise SettingError("budgets", f"cannot be read: {wrong}") from None
 
 
 def _check_store(store: str) -> None:

@@ -24,7 +24,7 @@ from maslens.cli.servers import HttpServer, bind, check_free
 from maslens.cli.settings import Settings
 from maslens.cli.sources import Owner, in_worker, open_own
 from maslens.cli.text import safe
-from maslens.cli.web import admin_routes, ask, receiver_parts, sidecar_parts
+from maslens.cli.web import admin_routes, ask, budgets_part, receiver_parts, sidecar_parts
 from maslens.collector_processor import Receiver
 from maslens.storage import Store, StoreConfig, open_store
 from maslens.storage.clickhouse_http import clickhouse_app
@@ -91,7 +91,7 @@ def _serve(settings: Settings, *, receiving: bool, computing: bool) -> None:
             sidecar.start()
 
         page = HttpServer(
-            Guarded(_page(store, receiver, sidecar, computing=computing), tokens=tokens, host=settings.host),
+            Guarded(_page(settings, store, receiver, sidecar, computing=computing), tokens=tokens, host=settings.host),
             page_socket,
             name="page",
             tls=tls,
@@ -126,9 +126,11 @@ def _store(settings: Settings) -> Store:
     return PatientStore(opened, name=_shown(settings.store))
 
 
-def _page(store: Store, receiver: Receiver | None, sidecar: Sidecar, *, computing: bool) -> ASGIApp:
+def _page(settings: Settings, store: Store, receiver: Receiver | None, sidecar: Sidecar, *, computing: bool) -> ASGIApp:
     """A receiver alone shows how it is; who computes facts shows them too."""
     parts = [*(receiver_parts(receiver) if receiver else ()), *(sidecar_parts(sidecar) if computing else ())]
+    if computing and settings.budgets:
+        parts.append(budgets_part(store, settings.budgets))
     exposition = Exposition(sidecar, parts)
 
     def problems() -> Sequence[str]:
@@ -143,6 +145,7 @@ def _page(store: Store, receiver: Receiver | None, sidecar: Sidecar, *, computin
         problems=problems,
         ask=ask(store),
         routes=[*admin_routes(sidecar, receiver), Mount("/clickhouse", clickhouse_app(store))],
+        usual=settings.usual_options(),
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timezone
+from typing import cast
 
+import polars as pl
 from anyio import to_thread
 from maslens.analytics.api import Ask
 from maslens.analytics.metrics import Part
+from maslens.analytics.questions.spend import budget_calls
 from maslens.analytics.sidecar import Sidecar
+from maslens.analytics.spend import budgets_spent, parse_budgets
 from maslens.collector_processor import Receiver
 from maslens.storage import Store
 from maslens.storage.guard import only_reads, parse
@@ -67,6 +72,40 @@ def receiver_parts(receiver: Receiver) -> list[Part]:
 def sidecar_parts(sidecar: Sidecar) -> list[Part]:
     """`maslens_sidecar_…`."""
     return [Part(prefix="maslens_sidecar", snapshot=lambda: sidecar.status)]
+
+
+def budgets_part(store: Store, budgets: str, *, every_s: float = 30.0) -> Part:
+    """`maslens_budget_…`, each budget by its own words; asked of the store at most once in `every_s`."""
+    wanted = parse_budgets(budgets)
+    known: list[tuple[float, dict[str, object]]] = []
+
+    def snapshot() -> Mapping[str, object]:
+        if not known or time.monotonic() - known[0][0] > every_s:
+            now = datetime.now(timezone.utc)
+            read = budget_calls(wanted, now)
+            calls = cast(pl.DataFrame, pl.from_arrow(store.arrow(read.sql, read.params)))
+            rows = budgets_spent(wanted, calls, now).to_dicts()
+            told = {name: {row["budget"]: float(row[column]) for row in rows} for name, column in _BUDGET.items()}
+            known[:] = [(time.monotonic(), cast(dict[str, object], told))]
+        return known[0][1]
+
+    return Part(prefix="maslens_budget", snapshot=snapshot, help=_BUDGET_HELP)
+
+
+_BUDGET = {
+    "limit_usd": "limit_usd",
+    "spent_usd": "spent_usd",
+    "used_ratio": "used",
+    "burn_rate_1h": "burn_1h",
+    "burn_rate_6h": "burn_6h",
+}
+_BUDGET_HELP = {
+    "limit_usd": "US dollars that may be spent in one period of the budget.",
+    "spent_usd": "US dollars spent since the period began.",
+    "used_ratio": "Share of the limit that is spent.",
+    "burn_rate_1h": "How fast money went in the last hour; 1 spends exactly the limit in one period.",
+    "burn_rate_6h": "How fast money went in the last six hours; 1 spends exactly the limit in one period.",
+}
 
 
 def _receiver(receiver: Receiver) -> dict[str, object]:

@@ -46,8 +46,11 @@ class Entry:
     command: bool = True  # `maslens <name>`
     api: bool = True  # GET /api/v1/<name> and a field of GraphQL, made from the question
 
-    def checked(self, given: Mapping[str, Value]) -> dict[str, Value]:
-        return {option.name: option.checked(given.get(option.name, option.default)) for option in self.options}
+    def checked(self, given: Mapping[str, Value | None], usual: Mapping[str, Value] | None = None) -> dict[str, Value]:
+        """All options: as `given`, else as is `usual` here, else the default."""
+        defaults = {option.name: option.default for option in self.options} | dict(usual or {})
+        told = defaults | {name: value for name, value in given.items() if value is not None}
+        return {option.name: option.checked(told[option.name]) for option in self.options}
 
 
 COST_BY = ("agent", "model", "provider", "session", "day", "version", "variant", "task", "handoff", "tool")
@@ -85,8 +88,22 @@ CATALOGUE: tuple[Entry, ...] = (
         name="cost",
         module="costs",
         help="Tokens and money, charged on model calls only; agents plus (unattributed) always make the (total).",
-        options=(Option(name="by", help="what the rows are", default="agent", choices=COST_BY),),
+        options=(
+            Option(name="by", help="what the rows are", default="agent", choices=COST_BY),
+            Option(
+                name="rate", help="US dollars for an agent-hour; above 0 adds what the agents' time costs", default=0.0
+            ),
+        ),
         api=False,  # both have had it from the start, each in a form of its own
+    ),
+    Entry(name="unit-costs", module="spend", help="What a session costs by how it ended, and what a success costs."),
+    Entry(name="waste", module="spend", help="Money that bought nothing: failed sessions, failed calls, rediscovery."),
+    Entry(name="paths", module="spend", help="Ways through the agents, the dearest first."),
+    Entry(
+        name="budgets",
+        module="spend",
+        help="How far budgets are spent, how fast, and when they will be used up.",
+        options=(Option(name="budgets", help="`50/day; agent billing 5/day; model gpt-4o 100/month`", default=""),),
     ),
     Entry(
         name="bottlenecks",

@@ -12,6 +12,7 @@ from maslens.analytics.cost import TOTAL, By, cost_by
 from maslens.analytics.frames import UNATTRIBUTED
 from maslens.analytics.questions.question import Ask, Asked, Evidence, Question, Row
 from maslens.analytics.reads import Filters, Read
+from maslens.analytics.spend import with_compute
 
 COST: Mapping[str, Any] = {
     **dict.fromkeys(("llm_calls", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"), pl.UInt64()),
@@ -47,10 +48,28 @@ def computed(ask: Ask, filters: Filters, by: By) -> pl.DataFrame:
 
 
 def _cost(ask: Ask, asked: Asked) -> pl.DataFrame:
-    by, filters = str(asked.options.get("by", "agent")), whole(asked.filters)
+    by, rate = str(asked.options.get("by", "agent")), float(asked.options.get("rate", 0.0))
+    filters = whole(asked.filters)
     if by in reads.COST_COLUMNS:
-        return ask(reads.cost(filters, by=by))[0].rename({by: column(by)})
-    return computed(ask, filters, cast(By, by))
+        costs = ask(reads.cost(filters, by=by))[0].rename({by: column(by)})
+    else:
+        costs = computed(ask, filters, cast(By, by))
+    if rate <= 0 or by not in _RUN_KEYS:
+        return costs
+    where, params = reads.narrowed(filters, time="started_at", agent=("agent",))
+    runs = Read(sql=f"SELECT {_RUN_KEYS[by]} AS key, self_ns FROM agent_runs {where}", params=params)
+    return with_compute(costs, ask(runs)[0], by=column(by), rate=rate)
+
+
+# What the time of agents can be cut up by: what runs say of themselves.
+_RUN_KEYS: Mapping[str, str] = {
+    "agent": "agent",
+    "session": "session_id",
+    "day": "toString(toDate(started_at))",
+    "version": "agent_version",
+    "variant": "variant",
+    "task": "task",
+}
 
 
 def _explain(row: Row, ask: Ask, asked: Asked) -> list[Evidence]:
