@@ -69,7 +69,7 @@ def test_panels_do_not_overlap_and_have_their_own_ids(path: Path) -> None:
         taken |= cells
 
 
-# What receiver, journal, loader and budgets count, as far as dashboards and rules ask for it; `maslens up` gives the names.
+# What receiver, journal, loader and budgets count, as far as dashboards and rules ask for it.
 RECEIVER = {
     "maslens_receiver": ("items_total", "refused_requests_total", "rejected_items_total", "refusing"),
     "maslens_journal": ("disk_bytes", "lag_bytes", "lag_seconds"),
