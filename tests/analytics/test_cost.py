@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import lzma
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +15,8 @@ from hypothesis import strategies as st
 from maslens.analytics.cost import TOTAL, By, cost_by, price
 from maslens.analytics.frames import UNATTRIBUTED
 from maslens.analytics.prices import PriceBook, PriceError, Tokens
+
+from tests.validate import llm_prices
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 TIME = pl.Datetime("ns", "UTC")
@@ -254,73 +253,24 @@ def test_table_that_is_none(tmp_path: Path) -> None:
 
 # --- real usage objects ----------------------------------------------------------------------------------------------
 
-# The expected prices were made with a table of 2026-08 at a date between the last price change of o3 and the first of
-# a model that came later; any noon in between gives all of them.
-LABELLED_AT = NOON
-
 
 @pytest.fixture(scope="module")
-def labelled(shared: Path) -> tuple[pl.DataFrame, PriceBook]:
-    """One row per (usage, provider) with an expected price, and the table those prices are of."""
-    folder = shared / "datasets" / "llm_prices"
-    usages = json.loads(lzma.decompress((folder / "usages.json.xz").read_bytes()))
-    names = {"cache_read_tokens": "cached_tokens", "output_reasoning_tokens": "reasoning_tokens"}
-    rows = []
-    for number, record in enumerate(usages):
-        for nth, reading in enumerate(record["extracted"]):
-            for expected in reading["extractors"]:
-                if "input_price" not in expected:
-                    continue
-                parts = Decimal(expected["input_price"]) + Decimal(expected["output_price"])
-                rows.append(
-                    {
-                        "provider": expected["provider_id"],
-                        "model": record["model"],
-                        "at": LABELLED_AT,
-                        **{names.get(key, key): value for key, value in reading["usage"].items()},
-                        "expected": float(Decimal(expected.get("total_price", parts))),
-                        "named": record["body"].get("model") or "",
-                        "first": nth == 0,
-                        "record": number,
-                    }
-                )
-    frame = pl.DataFrame(rows, infer_schema_length=None)
-    missing = [
-        pl.lit(None, dtype=pl.Int64).alias(name)
-        for name in ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
-        if name not in frame.columns
-    ]
-    return frame.with_columns(*missing), PriceBook.load(table=folder / "genai_prices_v2_data.json.xz")
+def usages(shared: Path) -> pl.DataFrame:
+    return llm_prices.labelled(shared / "datasets" / "llm_prices")
 
 
 @pytest.mark.captures
-def test_every_expected_price_is_met(labelled: tuple[pl.DataFrame, PriceBook]) -> None:
-    frame, book = labelled
-    priced = price(frame, book)
-    wrong = priced.filter((pl.col("cost_usd") - pl.col("expected")).abs().fill_null(1.0) > 1e-9)
-    print(f"\nprices: {frame.height - wrong.height} of {frame.height} within 1e-9 USD")
+def test_every_expected_price_is_met(shared: Path, usages: pl.DataFrame) -> None:
+    priced = price(usages, llm_prices.table(shared / "datasets" / "llm_prices"))
+    wrong = priced.filter(~pl.Series(llm_prices.right(priced)))
     assert wrong.is_empty(), wrong.select("model", "provider", "cost_usd", "expected")
 
 
 @pytest.mark.captures
-def test_openai_and_anthropic_subset(labelled: tuple[pl.DataFrame, PriceBook]) -> None:
-    """The records that token-price tables are usually judged on, with the prices installed today."""
-    frame, _ = labelled
-    maker = (
-        pl.when(pl.col("named").str.contains(r"^(gpt-|o1|o3|o4|chatgpt|text-embedding)"))
-        .then(pl.lit("openai"))
-        .when(pl.col("named").str.starts_with("claude"))
-        .then(pl.lit("anthropic"))
-    )
-    subset = frame.filter(pl.col("first") & (pl.col("provider") == maker)).unique("record")
-    priced = price(subset, PriceBook())
-    cached = priced.filter((pl.col("cached_tokens").fill_null(0) > 0) | (pl.col("cache_write_tokens").fill_null(0) > 0))
-    right = (pl.col("cost_usd") - pl.col("expected")).abs().fill_null(1.0) <= 1e-9
-    print(
-        f"\n{priced.filter(right).height} of {priced.height}, cached {cached.filter(right).height} of {cached.height}"
-    )
-    assert priced.filter(right).height == priced.height
-    assert cached.height >= 1
+def test_openai_and_anthropic_at_the_prices_installed_today(usages: pl.DataFrame) -> None:
+    subset = llm_prices.usually_judged(usages)
+    assert all(llm_prices.right(price(subset, PriceBook())))
+    assert llm_prices.cached(subset).height >= 1
 
 
 # --- who spent it ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,19 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from tests.validate import agntcy, handoff_parts, handoffbench, handoffs, llmdrift, mas_sim, nab, nezha, suspects, tcpd
+from tests.validate import (
+    agntcy,
+    handoff_parts,
+    handoffbench,
+    handoffs,
+    llm_prices,
+    llmdrift,
+    mas_sim,
+    nab,
+    nezha,
+    suspects,
+    tcpd,
+)
 from tests.validate.report import lines, merge, page
 from tests.validate.rows import Row, Validation
 
@@ -24,6 +36,7 @@ VALIDATIONS: tuple[Validation, ...] = (
     *handoffbench.VALIDATIONS,
     *handoff_parts.VALIDATIONS,
     *agntcy.VALIDATIONS,
+    *llm_prices.VALIDATIONS,
     *mas_sim.VALIDATIONS,
 )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 from maslens.analytics.facts import Facts, compute
+from maslens.analytics.prices import PriceBook
 from maslens.semconv.dialects.python import RawSpan
 from maslens.storage import open_store
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -16,13 +17,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 _STATUS = {"Ok": Status.STATUS_CODE_OK, "Error": Status.STATUS_CODE_ERROR}
 
 
-def facts_of(spans: Iterable[RawSpan]) -> Facts:
+def facts_of(spans: Iterable[RawSpan], *, prices: PriceBook | None = None) -> Facts:
     with tempfile.TemporaryDirectory() as data:
         store = open_store(f"chdb://{data}/store")
         try:
             store.migrate()
             store.insert_otlp("traces", [request(spans)], token="recorded")
-            return compute(pl.DataFrame(store.arrow("SELECT * FROM agent_spans")))
+            return compute(pl.DataFrame(store.arrow("SELECT * FROM agent_spans")), prices=prices)
         finally:
             store.close()
 
