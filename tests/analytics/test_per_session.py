@@ -82,7 +82,9 @@ def test_the_tables_say_what_was_computed(store: Store) -> None:
         if table.name in ("handoff_quality", "suspects", "context_drift"):
             computed: pl.DataFrame = getattr(facts, table.name)
             stored = pl.DataFrame(
-                pl.from_arrow(store.arrow(f"SELECT * FROM {table.name} WHERE session_id != 'session-late'"))
+                pl.from_arrow(
+                    store.arrow(f"SELECT * FROM {table.name} WHERE session_id IN ('session-one', 'session-two')")
+                )
             )
             assert len(stored) == len(computed) > 0
             assert stored.columns == list(table.schema)
@@ -115,6 +117,19 @@ def test_a_suspect_is_explained_by_its_signs_and_words(store: Store) -> None:
     assert len(told["suspects of the session"]) == min(len(rows), 5)
 
 
+def test_a_session_asked_for_by_name_has_suspects_whatever_its_outcome(store: Store) -> None:
+    fine = failed("fine")
+    for row in fine.rows:
+        row |= {"StatusCode": "Unset", "ErrorType": "", "ErrorMessage": ""}
+    put(store, frame(fine), "fine")
+    Sidecar(store, compute).drain()
+    assert "session-fine" not in {row["session_id"] for row in answer(store, "suspects")}
+    rows = answer(store, "suspects", session="session-fine")
+    assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
+    assert {row["agent"] for row in answer(store, "suspects", session="session-fine", agent="triage")} == {"triage"}
+    assert answer(store, "suspects", session="nobody") == []
+
+
 def test_a_step_of_drift_is_explained_by_the_goal_and_the_steps_before(store: Store) -> None:
     rows = answer(store, "drift", session="session-one")
     hop = next(row for row in rows if row["facts_lost"])
@@ -135,7 +150,7 @@ def test_suspects_are_withdrawn_when_the_session_turns_out_to_have_gone_well(sto
     assert answer(store, "suspects", session="session-late")
     put(store, frame(root(trace)), "late")
     sidecar.drain()
-    assert answer(store, "suspects", session="session-late") == []
+    assert "session-late" not in {row["session_id"] for row in answer(store, "suspects")}
     assert len(answer(store, "quality", session="session-late")) == 1
     assert answer(store, "suspects", session="session-one")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 import polars as pl
 from maslens.analytics.facts import Facts, compute
@@ -14,16 +15,22 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+Made = TypeVar("Made")
 _STATUS = {"Ok": Status.STATUS_CODE_OK, "Error": Status.STATUS_CODE_ERROR}
 
 
 def facts_of(spans: Iterable[RawSpan], *, prices: PriceBook | None = None) -> Facts:
+    return recorded_as(spans, lambda rows: compute(rows, prices=prices))
+
+
+def recorded_as(spans: Iterable[RawSpan], made: Callable[[pl.DataFrame], Made]) -> Made:
+    """What `made` makes of the rows of `agent_spans`."""
     with tempfile.TemporaryDirectory() as data:
         store = open_store(f"chdb://{data}/store")
         try:
             store.migrate()
             store.insert_otlp("traces", [request(spans)], token="recorded")
-            return compute(pl.DataFrame(store.arrow("SELECT * FROM agent_spans")), prices=prices)
+            return made(pl.DataFrame(store.arrow("SELECT * FROM agent_spans")))
         finally:
             store.close()
 

@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from maslens.analytics.facts import compute
+from maslens.analytics.facts import compute, suspects_of
 from maslens.analytics.suspect_signs import SIGNS, signs
 from maslens.analytics.suspects import WEIGHTS
 from scipy.optimize import minimize
 
+from tests.validate.mas_sim import spans as recorded_spans
+from tests.validate.mas_sim import traces
+from tests.validate.recorded import recorded_as
 from tests.validate.rows import Floats, Number, Row, Validation, row, share
 from tests.validate.runs_as_spans import as_steps, place, spans
 from tests.validate.runs_with_faults import Failed, mas_sim, who_and_when
@@ -185,8 +188,20 @@ def scripted(folder: Path) -> Iterator[Row]:
             SUSPECTS, "mas_sim_otel", f"step, {how}", [r.step == s for r, (_, s, _) in listed], ("at least", 100.0)
         )
         yield share(SUSPECTS, "mas_sim_otel", f"component, {how}", [r.agent == a for r, (a, _, _) in listed])
+    recorded = _as_recorded(folder)
+    hits = [run.step == recorded.get(run.name) for run in told.runs]
+    yield share(SUSPECTS, "mas_sim_otel", "step, shipped, the spans as they were recorded", hits, ("at least", 100.0))
     named = categories(told.runs)
     yield share(SUSPECTS, "mas_sim_otel", "category, shipped", [run.category == named[run.name] for run in told.runs])
+
+
+def _as_recorded(folder: Path) -> dict[str, int]:
+    """Per run the first suspect's step, from the recorded spans sent as OTLP; steps of that data count from 1."""
+    recorded = traces(folder)
+    names = {trace["spans"][0]["trace_id"]: trace["run_id"] for trace in recorded}
+    found = recorded_as((span for trace in recorded for span in recorded_spans(trace)), suspects_of)
+    first = found.filter(pl.col("rank") == 1).select("trace_id", "step")
+    return {names[trace]: step + 1 for trace, step in first.iter_rows()}
 
 
 def _shipped_weights() -> Floats:

@@ -80,6 +80,17 @@ def compute(spans: pl.DataFrame, events: pl.DataFrame | None = None, *, prices: 
     return Facts(**{name: frames.facts(frame, getattr(frames, name.upper())) for name, frame in facts.items()})
 
 
+def suspects_of(spans: pl.DataFrame) -> pl.DataFrame:
+    """The suspects of every session in `spans`, whether or not anything says that it failed."""
+    facts = compute(spans)
+    return suspects(
+        steps(
+            frames.agent_spans(spans), facts.agent_runs, facts.llm_calls, facts.tool_calls, facts.handoffs,
+            facts.handoff_quality,
+        )
+    )  # fmt: skip
+
+
 def _judged(
     spans: pl.DataFrame, facts: Mapping[str, pl.DataFrame], events: pl.DataFrame | None
 ) -> dict[str, pl.DataFrame]:

@@ -25,6 +25,7 @@ _UNSAID = ("sequence", "graph_hint")  # evidence of a handoff that does not say 
 _RULES = ("system", "developer")
 _RESTATED = 0.6  # of the goal's words: it has been told
 _EXECUTED = re.compile(r"\s*exitcode: (-?\d+)")  # how AutoGen's executors begin
+_CHECKER = r"(?i)(?:^|[\W_])(?:evaluator|judge|critic|grader|reviewer|guardrail|quality[\W_]?assurance)$"
 _CHECKS = ("evaluator", "guardrail", "reranker")
 
 
@@ -70,7 +71,8 @@ def _events(runs: pl.DataFrame, llm_calls: pl.DataFrame, tool_calls: pl.DataFram
         llm_calls.with_columns(name=pl.lit("")).select(*shape, order=pl.lit(1)),
         tool_calls.with_columns(name="tool").select(*shape, order=pl.lit(2)),
     ]
-    ended = runs.select("session_id", "run_id", run_error=pl.col("status") == "error")
+    checks = pl.any_horizontal(pl.col("agent", "role").fill_null("").str.contains(_CHECKER))
+    ended = runs.select("session_id", "run_id", run_error=pl.col("status") == "error", checks=checks)
     return pl.concat(parts).join(ended, on=["session_id", "run_id"], how="left")
 
 
@@ -97,8 +99,8 @@ def _session(
         else:
             doing = contents.get((event["trace_id"], event["run_id"]), content)
             around = contents.get((event["trace_id"], content.get("ParentSpanId", "")), {})
-            checks = not {content.get("Kind"), doing.get("Kind"), around.get("Kind")}.isdisjoint(_CHECKS)
-            row["kind"] = "check" if checks else "agent"
+            checking = not {content.get("Kind"), doing.get("Kind"), around.get("Kind")}.isdisjoint(_CHECKS)
+            row["kind"] = "check" if checking or event["checks"] else "agent"
             row["given"] = str(content.get("InputContent") or doing.get("InputContent") or "")
             row["text"] = cut(plain(str(content.get("OutputContent") or "")))
             row["failed"] = event["status"] == "error"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import polars as pl
 from maslens.analytics import frames, reads
@@ -15,6 +16,7 @@ from maslens.analytics.steps import goal_of
 from maslens.analytics.suspect_signs import SIGNS
 from maslens.analytics.suspects import WEIGHTS
 
+_MOST = 100_000  # rows that are read
 _SHOWN = 1_000  # characters of a text
 
 
@@ -101,6 +103,30 @@ FROM context_drift WHERE session_id = {session:String} AND step <= {step:UInt64}
     return [*told, *_found(ask, {"this step and those before it": earlier})]
 
 
+def _suspects(ask: Ask, asked: Asked) -> pl.DataFrame:
+    """Those on record; of one session that was asked about by name also if nothing says that it failed."""
+    found = ask(reads.suspects(replace(asked.filters, limit=_MOST)))[0]
+    if not found.is_empty() or asked.filters.session is None:
+        return found
+    read = Read(
+        sql="""
+SELECT * FROM agent_spans WHERE TraceId IN (
+    SELECT trace_id FROM llm_calls WHERE session_id = {session:String}
+    UNION DISTINCT SELECT trace_id FROM tool_calls WHERE session_id = {session:String}
+    UNION DISTINCT SELECT trace_id FROM agent_runs WHERE session_id = {session:String})""",
+        params={"session": asked.filters.session},
+    )
+    from maslens.analytics.facts import suspects_of  # heavy, and seldom needed
+
+    computed = suspects_of(ask(read)[0]).filter(pl.col("session_id") == asked.filters.session)
+    filters = asked.filters
+    tests = [pl.lit(True)]
+    tests += [pl.col("at") >= filters.since] if filters.since else []
+    tests += [pl.col("at") < filters.until] if filters.until else []
+    tests += [pl.col("agent") == filters.agent] if filters.agent else []
+    return computed.filter(*tests)
+
+
 def _texts(ask: Ask, trace: str, spans: Mapping[str, str]) -> list[Evidence]:
     """Contents of spans, each cut."""
     names = {span: name for name, span in spans.items() if span}
@@ -153,14 +179,14 @@ QUESTIONS: Mapping[str, Question] = {
         Question(
             name="suspects",
             title="Failure suspects",
-            read=lambda asked: reads.suspects(asked.filters),
+            compute=_suspects,
             schema=frames.SUSPECTS,
             shown=["session_id", "rank", "agent", "step", "kind", "confidence", "category", "evidence"],
             explain=_of_suspect,
             definition="Steps of a failed session (outcome failure, an error not recovered from, or an evaluation that "
-            "says no) ranked by how probably each was the decisive mistake: a softmax over the summed weights of its "
-            "signs. Decisive is meant as in Who&When: the earliest step whose correction would have saved the run. "
-            "Never a verdict: read the evidence.",
+            "says no; a session asked for by name is taken to have failed) ranked by how probably each was the "
+            "decisive mistake: a softmax over the summed weights of its signs. Decisive is meant as in "
+            "Who&When: the earliest step whose correction would have saved the run. Never a verdict: read the evidence.",
         ),
         Question(
             name="drift",

@@ -1133,6 +1133,9 @@ TABLE = Table(
                 origin="events",
                 events=("gen_ai.system.message", "gen_ai.user.message", "gen_ai.assistant.message", "gen_ai.tool.message"),
             ),
+            Source(origin="attribute", key="agent.input_message"),
+            Source(origin="attribute", key="agent.input"),
+            Source(origin="attribute", key="task.input"),
         ),
         "content.output": (
             Source(origin="attribute", key="ioa_observe.entity.output", when=When(kinds_not=("tool",))),
@@ -1173,6 +1176,8 @@ TABLE = Table(
             Source(origin="event", key="gen_ai.completion", events=("gen_ai.content.completion",)),
             Source(origin="prefix", key="gen_ai.completion"),
             Source(origin="events", events=("gen_ai.choice",)),
+            Source(origin="attribute", key="agent.output_message"),
+            Source(origin="attribute", key="agent.output"),
         ),
         "content.system": (
             Source(origin="event", key="content", events=("gen_ai.system.message",)),
@@ -1526,6 +1531,8 @@ TABLE = Table(
             Source(origin="attribute", key="gen_ai.tool.input", when=When(kinds_not=("llm",))),
             Source(origin="attribute", key="gen_ai.tool.call.arguments", when=When(kinds_not=("llm",))),
             Source(origin="attribute", key="tool.parameters", when=When(kinds=("tool",), dialect="agno")),
+            Source(origin="attribute", key="tool.args_json"),
+            Source(origin="attribute", key="plan.query_json", when=When(dialect="handwritten")),
         ),
         "tool.call_id": (
             Source(origin="attribute", key="ai.toolCall.id"),
@@ -1574,6 +1581,7 @@ TABLE = Table(
             Source(origin="attribute", key="gen_ai.completion", when=When(kinds=("tool",), dialect="langsmith")),
             Source(origin="attribute", key="gen_ai.tool.output", when=When(kinds_not=("llm",))),
             Source(origin="attribute", key="gen_ai.tool.call.result", when=When(kinds_not=("llm",))),
+            Source(origin="attribute", key="tool.result_json"),
         ),
         "transfer.mode": (Source(origin="attribute", key="gen_ai.transfer.mode"),),
         "transfer.source": (
