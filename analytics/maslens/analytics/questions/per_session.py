@@ -186,7 +186,7 @@ QUESTIONS: Mapping[str, Question] = {
             definition="Steps of a failed session (outcome failure, an error not recovered from, or an evaluation that "
             "says no; a session asked for by name is taken to have failed) ranked by how probably each was the "
             "decisive mistake: a softmax over the summed weights of its signs. Decisive is meant as in "
-            "Who&When: the earliest step whose correction would have saved the run. Never a verdict: read the evidence.",
+            "Who&When: the earliest step whose correction would have saved the run. Read the evidence: no verdict.",
         ),
         Question(
             name="drift",
