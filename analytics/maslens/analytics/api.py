@@ -249,7 +249,8 @@ def _add_query(router: APIRouter, ask: Ask, allowed: Any) -> None:
 
 
 def graph_of(reader: Reader, narrowed: Filters) -> CoordinationGraph:
-    return coordination_graph(*reader.frames(*(reads.graph_rows(kind, narrowed) for kind in _GRAPH)))
+    rows = reader.frames(*(reads.graph_rows(kind, narrowed) for kind in _GRAPH))
+    return coordination_graph(*rows, run_key=["run_id"])  # numbers made of the session and the run
 
 
 _GRAPH: Sequence[Literal["handoffs", "agent_runs"]] = ("handoffs", "agent_runs")

@@ -8,7 +8,7 @@ user or a human instead of an agent, and '' otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,23 +35,31 @@ class CoordinationGraph:
     metrics: Mapping[str, float]
 
 
-def coordination_graph(handoffs: pl.DataFrame, agent_runs: pl.DataFrame) -> CoordinationGraph:
-    """The graph of the sessions that `handoffs` and `agent_runs` are of."""
-    edges = edge_table(handoffs, agent_runs)
+def coordination_graph(
+    handoffs: pl.DataFrame, agent_runs: pl.DataFrame, *, run_key: Sequence[str] = ("session_id", "run_id")
+) -> CoordinationGraph:
+    """The graph of the sessions that `handoffs` and `agent_runs` are of.
+
+    run_key: what tells runs apart; `run_id` alone where ids are unique over sessions, which is quicker.
+    """
+    edges = edge_table(handoffs, agent_runs, run_key=run_key)
     nodes, metrics = measure(node_table(agent_runs, edges), edges)
     return CoordinationGraph(nodes=nodes, edges=edges, metrics=metrics)
 
 
-def edge_table(handoffs: pl.DataFrame, agent_runs: pl.DataFrame) -> pl.DataFrame:
+def edge_table(
+    handoffs: pl.DataFrame, agent_runs: pl.DataFrame, *, run_key: Sequence[str] = ("session_id", "run_id")
+) -> pl.DataFrame:
     """One row per (client, server), the busiest first. Runs that nothing led to were started by the user.
 
     wait: from the handoff to the start of the run it led to; run: how long that run took; both in seconds. A handoff
     counts as failed if its outcome says so or the run it led to ended in an error.
     """
     agents = agent_runs.get_column("agent").unique()
+    led_to = [f"target_{name}" if name == "run_id" else name for name in run_key]
     runs = agent_runs.select(
-        "session_id", "run_id", pl.col("started_at").alias("_start"), "duration_ns", (pl.col("status")).alias("_status")
-    ).unique(["session_id", "run_id"], keep="first")
+        *run_key, pl.col("started_at").alias("_start"), "duration_ns", (pl.col("status")).alias("_status")
+    ).unique(run_key, keep="first")
     transfers = handoffs.select(
         "session_id",
         "source",
@@ -64,10 +72,8 @@ def edge_table(handoffs: pl.DataFrame, agent_runs: pl.DataFrame) -> pl.DataFrame
         "target_run_id",
         "connection_type",
     ).filter((pl.col("source") != "") & (pl.col("target") != ""))
-    seen = pl.concat([transfers, _entries(handoffs, agent_runs, transfers)], how="vertical_relaxed")
-    joined = seen.join(
-        runs, left_on=["session_id", "target_run_id"], right_on=["session_id", "run_id"], how="left"
-    ).with_columns(
+    seen = pl.concat([transfers, _entries(handoffs, agent_runs, transfers, run_key)], how="vertical_relaxed")
+    joined = seen.join(runs, left_on=led_to, right_on=run_key, how="left").with_columns(
         (pl.col("_start") - pl.col("at")).dt.total_nanoseconds().clip(lower_bound=0).alias("_wait"),
         (pl.col("outcome").is_in(FAILED_OUTCOMES) | (pl.col("_status") == "error").fill_null(False)).alias("_failed"),
     )
@@ -118,16 +124,17 @@ EDGE_COLUMNS = (
 )
 
 
-def _entries(handoffs: pl.DataFrame, agent_runs: pl.DataFrame, like: pl.DataFrame) -> pl.DataFrame:
+def _entries(
+    handoffs: pl.DataFrame, agent_runs: pl.DataFrame, like: pl.DataFrame, run_key: Sequence[str]
+) -> pl.DataFrame:
     """A handoff by the user for every run that has no parent among the runs and that no handoff led to."""
-    key = ["session_id", "run_id"]
-    known = agent_runs.select("session_id", pl.col("run_id").alias("parent_run_id"))
-    led_to = handoffs.select("session_id", pl.col("target_run_id").alias("run_id"))
+    above = [f"parent_{name}" if name == "run_id" else name for name in run_key]
+    led_to = [f"target_{name}" if name == "run_id" else name for name in run_key]
     roots = (
         agent_runs.filter(pl.col("agent") != "")
-        .join(led_to, on=key, how="anti")
-        .join(known, on=["session_id", "parent_run_id"], how="anti")
-        .unique(key, keep="first")
+        .join(agent_runs, left_on=above, right_on=run_key, how="anti")
+        .join(handoffs, left_on=run_key, right_on=led_to, how="anti")
+        .unique(run_key, keep="first")
     )
     return roots.select(
         "session_id",
@@ -190,18 +197,23 @@ def measure(nodes: pl.DataFrame, edges: pl.DataFrame) -> tuple[pl.DataFrame, dic
     inferred_ratio: handoffs that nobody said explicitly; failure_rate: of handoffs.
     """
     people = set(nodes.filter(pl.col("kind") == "virtual_node").get_column("agent"))
-    whole: Any = nx.DiGraph()
-    whole.add_nodes_from(nodes.get_column("agent"))
-    whole.add_weighted_edges_from(edges.select("client", "server", "handoffs").iter_rows())
-    agents = whole.subgraph([agent for agent in whole if agent not in people]).copy()  # a view is slow to walk
+    between_agents = edges.filter(~pl.col("client").is_in(people) & ~pl.col("server").is_in(people))
+    whole, agents = _of(nodes["agent"], edges), _of(nodes.filter(pl.col("kind") == "agent")["agent"], between_agents)
     between = betweenness(agents)
     per_node = nodes.with_columns(
         pl.Series("fan_in", [whole.in_degree(agent) for agent in nodes["agent"]], dtype=pl.Int64),
         pl.Series("fan_out", [whole.out_degree(agent) for agent in nodes["agent"]], dtype=pl.Int64),
         pl.Series("betweenness", [between.get(agent, 0.0) for agent in nodes["agent"]], dtype=pl.Float64),
     )
-    between_agents = edges.filter(~pl.col("client").is_in(people) & ~pl.col("server").is_in(people))
     return per_node, {**shape(agents, whole, people), **_flow(between_agents)}
+
+
+def _of(nodes: pl.Series, edges: pl.DataFrame) -> Any:
+    """Made anew for agents only: a subgraph is slow to walk, and slower to copy."""
+    made = nx.DiGraph()
+    made.add_nodes_from(nodes)
+    made.add_edges_from(edges.select("client", "server").iter_rows())
+    return made
 
 
 def betweenness(agents: Any) -> dict[str, float]:
