@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def server_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """An endpoint in another process, for as long as tests need one."""
-    with served(tmp_path_factory.mktemp("served") / "data") as port:
+    with served(tmp_path_factory.mktemp("served") / "data") as (port, _):
         yield port
 
 

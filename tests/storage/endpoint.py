@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def served(directory: Path) -> Iterator[int]:
-    """The port of an endpoint in another process."""
+def served(directory: Path) -> Iterator[tuple[int, int]]:
+    """The port of an endpoint in another process, and that process's id."""
     command = [sys.executable, "-m", "tests.storage.endpoint", str(directory)]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield int(process.stdout.readline())
+        yield int(process.stdout.readline()), process.pid
     finally:
         process.stdin.close()
         process.wait(30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,13 @@ class ChdbStore:
         own = self._limits | dict(settings or {}) | ({"readonly": 1} if readonly else {})
         with self._session(own) as handle:
             return _query(handle, sql, fmt, params)
+
+    def query_stream(
+        self, sql: str, *, fmt: str, params: Params | None = None, settings: Params | None = None, readonly: bool = True
+    ) -> Generator[bytes, None, None]:
+        own = self._limits | dict(settings or {}) | ({"readonly": 1} if readonly else {})
+        with self._session(own) as handle, _streaming(handle, sql, fmt, params) as pieces:
+            yield from pieces
 
     def close(self) -> None:
         if self._closed:
@@ -180,6 +187,22 @@ def _query(handle: Any, sql: str, fmt: str, params: Params | None = None) -> byt
         return bytes(handle.query(sql, fmt, params=texts(params)).bytes())
     except (RuntimeError, _chdb_error()) as error:
         raise QueryError(str(error)) from error
+
+
+@contextmanager
+def _streaming(handle: Any, sql: str, fmt: str, params: Params | None) -> Iterator[Iterator[bytes]]:
+    def pieces(stream: Any) -> Iterator[bytes]:
+        while (piece := stream.fetch()) is not None and piece.size():
+            yield bytes(piece.bytes())
+
+    try:
+        stream = handle.send_query(sql, fmt, params=texts(params))
+        try:
+            yield pieces(stream)
+        finally:
+            stream.close()  # ends the query where it stands
+    except (RuntimeError, _chdb_error()) as error:
+        raise QueryError(str(error).removeprefix("Streaming query failed: ")) from error
 
 
 def _chdb_error() -> type[Exception]:

@@ -10,21 +10,23 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, fail_after, to_thread
 from maslens.storage import encodings, native_blocks, native_format
 from maslens.storage.errors import QueryError, Rejected, StoreError, Unavailable, error_code
 from maslens.storage.guard import only_reads, parse
 from maslens.storage.params import Escaped
-from maslens.storage.store import InsertsRaw, Store
+from maslens.storage.store import InsertsRaw, Store, Streams
+from maslens.storage.streaming import has_header, head_of, joined, streams
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
 Authorize: TypeAlias = Callable[[Mapping[str, str], Mapping[str, str]], bool]
 
@@ -36,9 +38,9 @@ class EndpointConfig:
     """What one question may cost."""
 
     queries_at_once: int = 4
-    query_seconds: float = 30.0
+    query_seconds: float = 30.0  # also: how long a client may take nothing of an answer
     query_memory: int = 256 * _MIB
-    result_bytes: int = 256 * _MIB
+    result_bytes: int = 256 * _MIB  # of an answer that is made whole before it is sent
     body_bytes: int = 4 * _MIB  # of a query; with `writable`, of an insert
     writable: bool = False  # anyone who may connect may change everything: benchmarks and tests only
 
@@ -52,7 +54,8 @@ def clickhouse_app(
     `password`, and says whether the question is answered; called in the event loop, for everything but `/ping`.
     """
     config = config or EndpointConfig()
-    limiter = CapacityLimiter(config.queries_at_once)
+    places = CapacityLimiter(config.queries_at_once)  # held until an answer is sent
+    threads = CapacityLimiter(config.queries_at_once)
 
     async def answer(request: Request) -> Response:
         if authorize is not None and not authorize(request.headers, request.query_params):
@@ -71,15 +74,25 @@ def clickhouse_app(
         if question is None:
             return PlainTextResponse("Ok.\n", headers={"X-ClickHouse-Server-Display-Name": _NAME})
         started = time.perf_counter_ns()
+        await places.acquire_on_behalf_of(question)
+        sent_later = False
         try:
-            form, result = await to_thread.run_sync(
-                partial(_ask, store, question, config), limiter=limiter, abandon_on_cancel=True
+            found = await to_thread.run_sync(
+                partial(_ask, store, question, config), limiter=threads, abandon_on_cancel=True
             )
+            answered = _answered(request, question, found, time.perf_counter_ns() - started)
+            if isinstance(answered, _Sent):
+                answered.threads, answered.patience_s = threads, config.query_seconds
+                answered.over = partial(places.release_on_behalf_of, question)
+                sent_later = True
+            return answered
         except Unavailable as reason:
             return _refusal(_coded(reason, 210, "NETWORK_ERROR"), status=503)
         except StoreError as reason:
             return _refusal(str(reason), status=_status(error_code(str(reason))))
-        return _answered(request, question, form, result, time.perf_counter_ns() - started)
+        finally:
+            if not sent_later:
+                places.release_on_behalf_of(question)
 
     async def ping(_: Request) -> Response:
         return PlainTextResponse("Ok.\n")
@@ -93,7 +106,7 @@ def clickhouse_app(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Question:
     sql: str
     data: bytes  # what an INSERT named in the address line brings along
@@ -152,20 +165,40 @@ def _question(
     )
 
 
-def _ask(store: Store, question: _Question, config: EndpointConfig) -> tuple[str, bytes]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """An answer: all of it, or its beginning and where the rest comes from."""
+
+    form: str
+    head: bytes
+    rest: Iterator[bytes] | None = None
+    close: Callable[[], None] = lambda: None
+
+
+def _ask(store: Store, question: _Question, config: EndpointConfig) -> _Found:
     statement = parse(store, question.sql)
     form = statement.form or question.form
     if not config.writable:
         only_reads(statement, question.params)
-        result = store.query_raw(question.sql, fmt=form, params=question.params, settings=question.settings)
-        return form, _as_asked(question, form, result)
     insert = _INSERT_DATA.match(statement.text) if question.data else None
-    if insert is None or not isinstance(store, InsertsRaw):
-        raw = partial(store.query_raw, params=question.params, settings=question.settings, readonly=False)
-        return form, _as_asked(question, form, raw(question.sql, fmt=form))
-    settings = {**question.settings, **dict(_SETTING.findall(insert["settings"] or ""))}
-    store.insert_raw(insert["into"], fmt=insert["form"], data=question.data, settings=settings)
-    return form, b""
+    if insert is not None and isinstance(store, InsertsRaw):
+        settings = {**question.settings, **dict(_SETTING.findall(insert["settings"] or ""))}
+        store.insert_raw(insert["into"], fmt=insert["form"], data=question.data, settings=settings)
+        return _Found(form=form, head=b"")
+    params, readonly = question.params, not config.writable
+    if isinstance(store, Streams) and streams(question.sql, statement, form, question.settings):
+        source = store.query_stream(
+            question.sql, fmt=form, params=params, settings=question.settings, readonly=readonly
+        )
+        head, rest = head_of(joined((_as_asked(question, form, piece) for piece in source), form))
+        if head or not has_header(form):
+            return _Found(form=form, head=head, rest=rest, close=source.close)
+    settings = dict(question.settings)
+    if not config.writable:
+        asked = _number(str(settings.get("max_result_bytes", 0)))
+        settings["max_result_bytes"] = min(asked, config.result_bytes) if asked > 0 else config.result_bytes
+    result = store.query_raw(question.sql, fmt=form, params=params, settings=settings, readonly=readonly)
+    return _Found(form=form, head=_as_asked(question, form, result))
 
 
 def _as_asked(question: _Question, form: str, result: bytes) -> bytes:
@@ -197,11 +230,12 @@ def _settings(arguments: Mapping[str, str], config: EndpointConfig) -> dict[str,
     caps = {
         "max_execution_time": config.query_seconds,
         "max_memory_usage": config.query_memory,
-        "max_result_bytes": config.result_bytes,
     }
     for name, cap in caps.items():
         asked = _number(arguments.get(name, "0"))
         chosen[name] = min(asked, cap) if asked > 0 else cap
+    if (asked := _number(arguments.get("max_result_bytes", "0"))) > 0:
+        chosen["max_result_bytes"] = asked
     return chosen
 
 
@@ -230,34 +264,95 @@ _TRANSPORT = frozenset(
 
 
 def _number(text: str) -> float:
+    """0 for what is none. Whole numbers stay whole: the engine takes no `1000.0` bytes."""
     try:
-        return float(text)
+        number = float(text)
+        return int(number) if number.is_integer() else number
     except ValueError:
-        return 0.0
+        return 0
 
 
-def _answered(request: Request, question: _Question, form: str, result: bytes, elapsed_ns: int) -> Response:
+def _answered(request: Request, question: _Question, found: _Found, elapsed_ns: int) -> Response:
     summary = dict.fromkeys(
         ("read_rows", "read_bytes", "written_rows", "written_bytes", "total_rows_to_read", "result_rows"), "0"
     )
+    known = len(found.head) if found.rest is None else 0
     headers = {
-        "Content-Type": _CONTENT_TYPES.get(form, "application/octet-stream"),
+        "Content-Type": _CONTENT_TYPES.get(found.form, "application/octet-stream"),
         "X-ClickHouse-Server-Display-Name": _NAME,
         "X-ClickHouse-Query-Id": question.query_id,
-        "X-ClickHouse-Format": form,
+        "X-ClickHouse-Format": found.form,
         "X-ClickHouse-Timezone": "UTC",
-        "X-ClickHouse-Summary": json.dumps(
-            {**summary, "result_bytes": str(len(result)), "elapsed_ns": str(elapsed_ns)}
-        ),
+        "X-ClickHouse-Summary": json.dumps({**summary, "result_bytes": str(known), "elapsed_ns": str(elapsed_ns)}),
         "X-Content-Type-Options": "nosniff",
     }
-    if question.own_compression:
-        return StreamingResponse(native_blocks.compressed(result), headers=headers)
     asked = request.query_params.get("enable_http_compression") == "1"
     coding = encodings.chosen(request.headers.get("accept-encoding", "")) if asked else None
-    if coding is None:
-        return Response(result, headers=headers)
-    return StreamingResponse(encodings.encoded(result, coding), headers={**headers, "Content-Encoding": coding})
+    if question.own_compression:
+        pack: Callable[[Iterator[bytes]], Iterator[bytes]] = _in_blocks
+    elif coding is not None:
+        pack, headers["Content-Encoding"] = partial(encodings.all_encoded, coding=coding), coding
+    elif found.rest is None:
+        return Response(found.head, headers=headers)
+    else:
+        pack = iter
+    if found.rest is None:
+        return StreamingResponse(pack(iter((found.head,))), headers=headers)
+    return _Sent(found, pack, headers)
+
+
+def _in_blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        yield from native_blocks.compressed(piece)
+
+
+class _Sent(StreamingResponse):
+    """An answer that is sent while it is found. Whatever ends it, the query ends with it and the place is given back.
+
+    Should the query fail, its error is the last of the answer (as a server does it) and the connection breaks, so that
+    nobody takes what came for all there is.
+    """
+
+    def __init__(
+        self, found: _Found, pack: Callable[[Iterator[bytes]], Iterator[bytes]], headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(self._pieces(), headers=headers)
+        self._failed = False
+        self._packed, self._close = pack(self._plain(found)), found.close
+        self.threads: CapacityLimiter | None = None
+        self.patience_s = 30.0
+        self.over: Callable[[], None] = lambda: None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if self._failed and not message.get("more_body", False) and message["type"] == "http.response.body":
+                return  # without its end, the answer is broken and known to be
+            with fail_after(self.patience_s):
+                await send(message)
+
+        try:
+            await super().__call__(scope, receive, sent)
+        except TimeoutError:
+            self._failed = True  # a client that takes nothing is let go
+        finally:
+            with CancelScope(shield=True):
+                try:
+                    await to_thread.run_sync(self._close, limiter=self.threads)
+                finally:
+                    self.over()
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        while (piece := await to_thread.run_sync(next, self._packed, None, limiter=self.threads)) is not None:
+            if piece:
+                yield piece
+
+    def _plain(self, found: _Found) -> Iterator[bytes]:
+        yield found.head
+        try:
+            yield from found.rest or ()
+        except StoreError as reason:
+            self._failed = True
+            yield f"{reason}\n".encode()
 
 
 def _refusal(message: str, *, status: int, headers: Mapping[str, str] | None = None) -> Response:

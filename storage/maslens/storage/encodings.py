@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from email import message_from_bytes
 from email.policy import HTTP
 from typing import Any
@@ -47,12 +47,13 @@ def chosen(accept: str) -> str | None:
     return next((coding for coding in _ENCODERS if coding in taken), None)
 
 
-def encoded(body: bytes, coding: str) -> Iterator[bytes]:
-    """`body` in chunks, compressed as they are sent."""
+def all_encoded(bodies: Iterable[bytes], coding: str) -> Iterator[bytes]:
+    """`bodies` as one, in chunks, compressed as they are sent."""
     encoder = _ENCODERS[coding]()
-    for start in range(0, len(body), _CHUNK):
-        if part := encoder.compress(body[start : start + _CHUNK]):
-            yield part
+    for body in bodies:
+        for start in range(0, len(body), _CHUNK):
+            if part := encoder.compress(body[start : start + _CHUNK]):
+                yield part
     yield encoder.flush()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -65,6 +65,20 @@ class InsertsRaw(Protocol):
 
     def insert_raw(self, into: str, *, fmt: str, data: bytes, settings: Params | None = None) -> None:
         """Insert `data` into a table, optionally followed by its columns. Raises as `insert_otlp` does."""
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """What an HTTP endpoint needs to send an answer while it is found."""
+
+    def query_stream(
+        self, sql: str, *, fmt: str, params: Params | None = None, settings: Params | None = None, readonly: bool = True
+    ) -> Generator[bytes, None, None]:
+        """The result of a SELECT, a few megabytes at a time. Nothing is asked before the first piece is taken; taking
+        one raises what `query_raw` raises. To be closed: it holds one of the store's places until then.
+
+        Each piece is a whole document of the format, with its header; `streaming` has what can be joined.
+        """
 
 
 def open_store(dsn: str, *, settings: StoreConfig | None = None) -> Store:
