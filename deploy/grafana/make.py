@@ -36,6 +36,7 @@ def agents() -> dict[str, Any]:
     served = "{{client}} → {{server}}"
     duration = f"sum by (agent, le) (rate(maslens_agent_run_duration_seconds_bucket{{{A}}}[$__rate_interval]))"
     hour = "[1h]"
+    ringing = "(maslens_degradation == 1)"
     return dashboard(
         "maslens-agents",
         "Agents",
@@ -87,6 +88,44 @@ def agents() -> dict[str, Any]:
                 stacked=True,
             ),
             lines("p95 of the runs handoffs led to", [(f"histogram_quantile(0.95, {led_le})", served)], "s"),
+            row("Who got worse, who holds others up"),
+            stat(
+                "Degradations",
+                "sum(maslens_degradation)",
+                "short",
+                steps=[(None, "green"), (1, "red")],
+            ),
+            lines(
+                "Worse than before (Cliff's delta, or difference of rates)",
+                [
+                    (
+                        f"maslens_degradation_effect{{{A}}} and on (agent, agent_version, metric, against) {ringing}",
+                        "{{agent}} {{agent_version}} {{metric}} against {{against}}",
+                    )
+                ],
+                "short",
+            ),
+            lines(
+                "Critical path by agent: seconds per second",
+                [
+                    (
+                        f"sum by (agent) (rate(maslens_agent_critical_path_seconds_total{{{A}}}[$__rate_interval]))",
+                        "{{agent}}",
+                    )
+                ],
+                "short",
+                stacked=True,
+            ),
+            lines(
+                "Waiting for an agent to begin: seconds per second",
+                [
+                    (
+                        f"sum by (agent) (rate(maslens_agent_waiting_seconds_total{{{A}}}[$__rate_interval]))",
+                        "{{agent}}",
+                    )
+                ],
+                "short",
+            ),
             row("Money"),
             lines(
                 "Cost by agent, per hour",
@@ -265,6 +304,31 @@ def sessions() -> dict[str, Any]:
                     sum(a.input_tokens) AS input_tokens, sum(a.output_tokens) AS output_tokens,
                     sum(a.cost_usd) AS cost_usd
                 FROM agent_runs AS a WHERE {STARTED} GROUP BY agent ORDER BY runs DESC""",
+            ),
+            rows_of(
+                "Bottlenecks",
+                f"""SELECT agent, sum(saves_ns) / 1e9 AS saves_s,
+                    sum(saves_ns) / (SELECT sum(session_ns) FROM bottlenecks WHERE {STARTED} AND rank = 1)
+                        AS saves_share,
+                    sum(critical_ns) / 1e9 AS critical_s, sum(waiting_ns) / 1e9 AS waiting_s,
+                    sum(queue_ns) / 1e9 AS queue_s, sum(b.retries) AS retries, count() AS sessions,
+                    countIf(rank = 1) AS first_in
+                FROM bottlenecks AS b WHERE {STARTED} GROUP BY agent ORDER BY saves_s DESC""",
+            ),
+            rows_of(
+                "Degradations",
+                """SELECT agent, agent_version, metric, against, reference, verdict, alarm, direction, effect,
+                    effect_low, effect_high, q_value, onset_at, alarm_at, recovered_at, n_ref, n_now
+                FROM degradations WHERE $__timeFilter(last_at) AND (alarm OR isNotNull(alarm_at))
+                ORDER BY alarm DESC, alarm_at DESC LIMIT 200""",
+            ),
+            rows_of(
+                "How agents work together",
+                f"""SELECT pattern, count() AS sessions, avg(pattern_confidence) AS confidence,
+                    sum(c.coordination_tokens) / sum(c.coordination_tokens + c.work_tokens) AS coordination_ratio,
+                    avg(delegation_accuracy) AS delegation_accuracy, sum(c.bounced) AS bounced,
+                    sum(c.redelegated) AS redelegated, avg(agreement) AS agreement, max(rounds_max) AS rounds
+                FROM coordination AS c WHERE {STARTED} GROUP BY pattern ORDER BY sessions DESC""",
             ),
             rows_of(
                 "Latest sessions",

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -23,6 +23,7 @@ from maslens.analytics.metrics import Exposition, Part
 from maslens.analytics.server import create_app
 from maslens.analytics.sidecar import SidecarStatus
 from maslens.analytics.totals import FAMILIES
+from maslens.analytics.watch import Watch
 from maslens.storage import Store, open_store
 from prometheus_client.samples import Exemplar
 
@@ -96,7 +97,8 @@ def known_metrics() -> set[str]:
         def exemplars(self) -> dict[str, Any]:
             return {}
 
-    text = Exposition(Nothing(), [Part(prefix="maslens_sidecar", snapshot=lambda: status)], process=False).render()[0]
+    parts, watch = [Part(prefix="maslens_sidecar", snapshot=lambda: status)], Watch(cast(Store, None))
+    text = Exposition(Nothing(), parts, gauges=[watch.gauges], process=False).render()[0]
     names = set(re.findall(r"^# TYPE (\S+)", text.decode(), re.MULTILINE))
     histograms = {name for name, family in FAMILIES.items() if family.kind == "histogram"}
     names |= {f"{name}_{part}" for name in histograms for part in ("bucket", "sum", "count")}

@@ -112,7 +112,17 @@ def test_coordination_is_explained_by_its_transfers(store: Store) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["bottlenecks", "coordination"])
+def test_teams_of_a_window(store: Store) -> None:
+    table = asked(store, "teams")
+    assert table.select("task", "members", "sessions", "verdict").rows() == [
+        ("triage", ["billing", "stock", "triage"], 3, "too_few"),
+    ]  # fmt: skip
+    parts = explained(store, "teams")
+    assert [part["sessions"] for part in parts if part["part"] == "outcomes by members there"] == [3]
+    assert asked(store, "coalitions").is_empty()  # three sessions say nothing
+
+
+@pytest.mark.parametrize("name", ["bottlenecks", "coordination", "coalitions", "teams"])
 @pytest.mark.parametrize("by", ["window", "session", "version"])
 def test_a_window_without_sessions_is_no_fault(store: Store, name: str, by: str) -> None:
     assert asked(store, name, Filters(session="nobody"), by=by).is_empty()

@@ -42,10 +42,18 @@ class Part:
 class Exposition:
     """Answers a scrape. Cheap enough for every few seconds: nothing is queried, only memory is read."""
 
-    def __init__(self, numbers: Numbers, parts: Sequence[Part] = (), *, process: bool = True) -> None:
+    def __init__(
+        self,
+        numbers: Numbers,
+        parts: Sequence[Part] = (),
+        *,
+        gauges: Sequence[Callable[[], Iterable[Metric]]] = (),
+        process: bool = True,
+    ) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Totals(numbers))
         self._registry.register(_Parts(parts))
+        self._registry.register(_Gauges(gauges))
         if process:
             ProcessCollector(registry=self._registry)
 
@@ -115,6 +123,17 @@ class _Parts(Collector):
         for part in self._parts:
             for name, value in _numbers(part.snapshot()):
                 yield from _family(f"{part.prefix}_{name}", value, part.help.get(name, name.replace("_", " ") + "."))
+
+
+class _Gauges(Collector):
+    """What others have made ready to be shown."""
+
+    def __init__(self, gauges: Sequence[Callable[[], Iterable[Metric]]]) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[Metric]:
+        for gauges in self._gauges:
+            yield from gauges()
 
 
 def _numbers(snapshot: object) -> Iterator[tuple[str, object]]:

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+from maslens.analytics.watch import Watch
 from maslens.cli import machine
 from maslens.cli.faults import BadInput, Interrupted, NotThere
 from maslens.cli.forms import Format
@@ -202,6 +203,7 @@ class _Local:
             in_worker(self._load)
         with spinner("computing facts"):
             in_worker(machine.sidecar(self._settings, self._store).drain)
+            in_worker(Watch(self._store).look)
 
     def _load(self) -> None:
         if not self._receiver.drained(LONGEST_LOAD_S):

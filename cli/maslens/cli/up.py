@@ -12,9 +12,10 @@ from importlib.metadata import version
 from types import FrameType
 
 import structlog
-from maslens.analytics.metrics import Exposition
+from maslens.analytics.metrics import Exposition, Part
 from maslens.analytics.server import create_app, observing_routes
 from maslens.analytics.sidecar import Sidecar
+from maslens.analytics.watch import Watch
 from maslens.cli import machine
 from maslens.cli.access import Guarded
 from maslens.cli.faults import EXIT_INTERRUPTED, BadInput
@@ -87,11 +88,18 @@ def _serve(settings: Settings, *, receiving: bool, computing: bool) -> None:
         if receiver is not None:
             machine.in_our_words(receiver.start)
             ends.callback(receiver.stop, drain=DRAIN_S)
+        watch = Watch(store, revision=sidecar.revision)
         if computing:
             sidecar.start()
+            watch.start()
+            ends.callback(watch.stop)
 
         page = HttpServer(
-            Guarded(_page(settings, store, receiver, sidecar, computing=computing), tokens=tokens, host=settings.host),
+            Guarded(
+                _page(settings, store, receiver, sidecar, watch, computing=computing),
+                tokens=tokens,
+                host=settings.host,
+            ),
             page_socket,
             name="page",
             tls=tls,
@@ -126,12 +134,16 @@ def _store(settings: Settings) -> Store:
     return PatientStore(opened, name=_shown(settings.store))
 
 
-def _page(settings: Settings, store: Store, receiver: Receiver | None, sidecar: Sidecar, *, computing: bool) -> ASGIApp:
+def _page(
+    settings: Settings, store: Store, receiver: Receiver | None, sidecar: Sidecar, watch: Watch, *, computing: bool
+) -> ASGIApp:
     """A receiver alone shows how it is; who computes facts shows them too."""
     parts = [*(receiver_parts(receiver) if receiver else ()), *(sidecar_parts(sidecar) if computing else ())]
+    if computing:
+        parts.append(Part(prefix="maslens_watch", snapshot=lambda: watch.status))
     if computing and settings.budgets:
         parts.append(budgets_part(store, settings.budgets))
-    exposition = Exposition(sidecar, parts)
+    exposition = Exposition(sidecar, parts, gauges=[watch.gauges] if computing else [])
 
     def problems() -> Sequence[str]:
         return _problems(store, receiver)

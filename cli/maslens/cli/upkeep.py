@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 
 import pyarrow as pa
 from maslens.analytics.sidecar import Sidecar
+from maslens.analytics.watch import Watch
 from maslens.cli import machine
 from maslens.cli.faults import BadAnswer, BadInput, NotThere
 from maslens.cli.forms import Format
@@ -101,6 +102,7 @@ def reprocess(settings: Settings, since: str) -> None:
         sidecar = machine.sidecar(settings, store)
         with spinner("computing facts"):
             traces = in_worker(lambda: _again(sidecar, start))
+            in_worker(Watch(store).look)
         print(f"{traces:,} traces were computed again")
     finally:
         in_worker(store.close)

@@ -118,6 +118,26 @@ CATALOGUE: tuple[Entry, ...] = (
             Option(name="by", help="what the rows are", default="window", choices=("window", "session", "version")),
         ),
     ),
+    Entry(
+        name="degradations",
+        module="degradations",
+        help="Who got worse, in what, since when and how surely: versions and times compared, false alarms bounded.",
+        options=(
+            Option(
+                name="show", help="what is so now, or all alarms there were", default="now", choices=("now", "history")
+            ),
+        ),
+    ),
+    Entry(
+        name="coalitions",
+        module="coalitions",
+        help="Agents that work together more than by chance, how stable that is, and whether work goes better for it.",
+    ),
+    Entry(
+        name="teams",
+        module="coalitions",
+        help="For each kind of task the sets of agents that did it, the best first.",
+    ),
     Entry(name="errors", module="basics", help="Errors by agent and type: how many, how many recovered, the last."),
     Entry(name="tools", module="basics", help="One row a tool: calls, errors, durations, who calls it."),
     Entry(
