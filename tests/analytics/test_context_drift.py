@@ -131,6 +131,14 @@ def test_short_contexts_and_first_calls_are_no_compactions() -> None:
     assert [row["step"] for row in drift(trace)] == [4]  # … but 10 had
 
 
+def test_a_short_call_aside_is_no_compaction() -> None:
+    trace = Trace("t", SessionId="s")
+    run = trace.agent("a", 0, 100)
+    for at, tokens in enumerate((600, 900, 20, 950)):
+        trace.call(10 * at, 10 * at + 5, run, (tokens, 1))
+    assert drift(trace) == []
+
+
 def test_another_embedding_is_used_for_the_distance() -> None:
     spans = frame(desk())
     facts = compute(spans)

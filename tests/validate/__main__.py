@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tests.validate import (
     agntcy,
+    drift,
     handoff_parts,
     handoffbench,
     handoffs,
@@ -35,6 +36,7 @@ VALIDATIONS: tuple[Validation, ...] = (
     *suspects.VALIDATIONS,
     *handoffbench.VALIDATIONS,
     *handoff_parts.VALIDATIONS,
+    *drift.VALIDATIONS,
     *agntcy.VALIDATIONS,
     *llm_prices.VALIDATIONS,
     *mas_sim.VALIDATIONS,

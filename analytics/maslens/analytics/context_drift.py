@@ -94,8 +94,10 @@ def _steps(spans: pl.DataFrame, runs: pl.DataFrame, llm_calls: pl.DataFrame) -> 
         )
     letters = pl.col("given").str.len_bytes() // _LETTERS_A_TOKEN
     size = pl.coalesce("input_tokens", pl.when(letters > 0).then(letters)).cast(pl.Int64)
-    last, earlier = (pl.col("size").shift(n).over("session_id", "run_id") for n in (1, 2))
-    shrank = (pl.col("size") < SHRUNK * last) & (last >= LEAST_TOKENS) & (last > earlier) & (pl.col("run_id") != "")
+    last, earlier, then = (pl.col("size").shift(n).over("session_id", "run_id") for n in (1, 2, -1))
+    aside = (then >= last).fill_null(False)  # the history is back: that was a call about something else
+    shrank = (pl.col("size") < SHRUNK * last) & (last >= LEAST_TOKENS) & (last > earlier) & ~aside
+    shrank &= pl.col("run_id") != ""
     return steps.with_columns(size=size).with_columns(compacted=shrank.fill_null(False), context_tokens="size")
 
 
