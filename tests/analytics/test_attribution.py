@@ -181,3 +181,11 @@ def test_of_two_nodes_that_tell_one_answer_without_a_call_of_its_own_one_counts(
     for _ in range(2):
         trace.span("node", "agent", 0, 10, ResponseId="r1", InputTokens=10, OutputTokens=1)
     assert len(compute(frame(trace)).llm_calls) == 1
+
+
+def test_an_agents_sum_is_not_counted_beside_its_calls_when_the_span_between_them_was_lost() -> None:
+    trace = Trace()
+    trace.agent("a", 0, 99, InputTokens=30, OutputTokens=3)
+    trace.call(10, 20, "lost", (10, 1))
+    trace.agent("b", 200, 299, InputTokens=7, OutputTokens=1)
+    assert compute(frame(trace)).llm_calls["input_tokens"].to_list() == [10, 7]

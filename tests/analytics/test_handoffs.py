@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from maslens.analytics import names
 from maslens.analytics.facts import Facts, compute
 from maslens.analytics.handoffs import CONFIDENCE
 
@@ -595,3 +596,99 @@ def test_agents_between_whom_somebody_unknown_called_a_model_are_not_in_sequence
         trace.agent("b", 30, 40, flow)
         trace.rows[0]["Framework"] = "langgraph"  # a span whose name is nobody's
         assert found(trace) == expected
+
+
+def test_who_is_waited_for_further_on_led_nowhere_before() -> None:
+    trace = graph(
+        ("planner", 1, 0, 9, ""),
+        ("fast", 2, 10, 19, "branch:to:fast"),
+        ("slow_a", 2, 11, 20, "branch:to:slow_a"),
+        ("slow_b", 3, 30, 39, "branch:to:slow_b"),
+        ("writer", 4, 50, 59, "join:fast+slow_b:writer"),
+    )
+    assert sorted(edge[:2] for edge in found(trace)) == [
+        ("fast", "writer"),
+        ("planner", "fast"),
+        ("planner", "slow_a"),
+        ("slow_a", "slow_b"),
+        ("slow_b", "writer"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["Überweisung", "Dr. No", "planner (v2)"])
+def test_a_transfer_finds_its_target_by_the_function_made_of_its_name(name: str) -> None:
+    trace, (triage, _) = in_turn("triage", name)
+    trace.span("transfer", "handoff", 90, 91, triage, ToolName=f"transfer_to_{names.function(name)}")
+    assert [edge[:2] for edge in found(trace)] == [("triage", name)]
+
+
+@pytest.mark.parametrize("name", ["研究者", "O'Neil", 'the "boss"'])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_target_in_arguments_is_read_as_it_was_meant(name: str, nested: bool) -> None:
+    trace, (triage, _) = in_turn("triage", name)
+    arguments = json.dumps({"agent_name": name, "message": "agent_name: x"})
+    given = json.dumps({"args": [], "kwargs": arguments}) if nested else arguments
+    trace.span("t", "handoff", 90, 91, triage, ToolName="transfer_to_agent", ToolArguments=given)
+    assert [edge[:2] for edge in found(trace)] == [("triage", name)]
+
+
+def test_control_does_not_pass_to_an_agent_inside_another_tool_although_one_is_asked_for_next() -> None:
+    trace, (triage, _) = in_turn("triage", "billing")
+    trace.call(10, 12, triage, OutputContent='[{"type": "tool_call", "name": "transfer_to_billing"}]')
+    tool = trace.tool("ask_billing", 20, 60, triage)
+    trace.agent("billing", 21, 59, tool)
+    assert [edge[:3] for edge in found(trace)] == [("triage", "billing", PASSED), ("triage", "billing", CALLED)]
+
+
+def test_semantic_kernels_messages_lead_from_who_made_them_through_who_sent_them() -> None:
+    common = {"Dialect": "semantic_kernel", "Framework": "semantic_kernel"}
+    one, sent, other = (Trace(name, **common) for name in ("t1", "t2", "t3"))
+    box = one.span("agent_runtime process writer_1", "message", 0, 90)
+    one.agent("writer", 1, 50, box)
+    made = one.span("agent_runtime create critic_1", "message", 51, 60, box)
+    link = {"LinkTraceIds": ["t1"], "LinkSpanIds": [made], "LinkTypes": [""]}
+    send = sent.span("agent_runtime send critic_1", "message", 52, 89, **link)
+    link = {"LinkTraceIds": ["t2"], "LinkSpanIds": [send], "LinkTypes": [""]}
+    inner = other.span("agent_runtime process critic_1", "message", 53, 88, **link)
+    other.agent("critic", 54, 87, inner)
+    assert found(one, sent, other) == [("writer", "critic", PASSED, "message")]
+
+
+def test_agents_in_two_tools_of_one_step_were_each_called() -> None:
+    trace = Trace()
+    manager = trace.agent("manager", 0, 100)
+    step = trace.span("Step 1", "step", 1, 99, manager)
+    for name, begin in (("scout", 10), ("writer", 50)):
+        trace.agent(name, begin + 1, begin + 19, trace.tool(f"ask_{name}", begin, begin + 20, step))
+    assert [edge[:3] for edge in found(trace)] == [("manager", "scout", CALLED), ("manager", "writer", CALLED)]
+
+
+def test_an_agent_does_not_go_by_the_name_of_who_called_it() -> None:
+    trace = Trace()
+    tool = trace.tool("ask_billing", 0, 50, AgentName="triage")
+    trace.agent("billing", 1, 49, tool)
+    trace.span("transfer", "handoff", 60, 61, TransferSource="triage", TransferTarget="billing", TransferMode=PASSED)
+    assert ("billing", "billing") not in [edge[:2] for edge in found(trace)]
+
+
+def test_a_source_told_outright_that_was_never_seen_is_not_taken_for_who_is_around() -> None:
+    trace, (desk, _) = in_turn("desk", "billing")
+    trace.span(
+        "transfer", "handoff", 90, 91, desk, TransferSource="triage", TransferTarget="billing", TransferMode=PASSED
+    )
+    assert [edge[:2] for edge in found(trace)] == [("triage", "billing")]
+
+
+def test_a_message_beside_a_transfer_that_was_told_leads_nowhere_else() -> None:
+    trace = Trace(Dialect="ms_agent_framework", Framework="ms_agent_framework")
+    first = trace.span("executor.process triage", "step", 0, 20, hints={"executor.id": "triage"})
+    triage = trace.agent("triage", 1, 19, first)
+    trace.span("t", "handoff", 15, 16, triage, ToolName="transfer_to_billing")
+    sent = trace.span("message.send", "message", 18, 19, first)
+    link = {"LinkTraceIds": ["t"], "LinkSpanIds": [sent], "LinkTypes": [""]}
+    for begin in (30, 60):
+        box = trace.span(
+            "executor.process billing", "step", begin, begin + 20, hints={"executor.id": "billing"}, **link
+        )
+        trace.agent("billing", begin + 1, begin + 19, box)
+    assert [edge[3] for edge in found(trace)] == ["tool_name"]

@@ -230,7 +230,8 @@ def _rows_with_usage_elsewhere(seen: _Seen) -> Ints:
 
 def _not_retold(spans: Spans, calls: ModelCalls, rows: Ints) -> Ints:
     """Those of `rows` that tell no call again that another span told: OpenLIT's nodes stand beside the call's own span.
-    The answer's id says so, else the same usage in the same trace at the same time."""
+    The answer's id says so, else the same usage in the same trace at the same time. Nor what may be the sum of calls
+    inside whose spans in between were lost."""
     columns = ("TraceId", "ResponseId", "InputTokens", "OutputTokens")
     told, known = (
         spans.frame.select(columns)[at].with_columns(
@@ -243,9 +244,15 @@ def _not_retold(spans: Spans, calls: ModelCalls, rows: Ints) -> Ints:
         (pl.col("ResponseId") == "")
         | (~pl.col("ResponseId").is_in(answers) & (pl.int_range(pl.len()).over("ResponseId") == 0))
     )
-    alike = fresh.join(known, on=["TraceId", "InputTokens", "OutputTokens"], suffix="_known")
-    met = alike.filter((pl.col("start") < pl.col("end_known")) & (pl.col("start_known") < pl.col("end")))
-    return np.asarray(fresh.filter(~pl.col("row").is_in(met["row"].implode()))["row"].to_numpy(), dtype=np.int64)
+    tops = [spans.text("ParentSpanId", spans.forest.path(row)[0]) for row in calls.rows.tolist()]
+    orphans = known.filter(pl.Series([top != "" for top in tops], dtype=pl.Boolean))
+    alike = [
+        fresh.join(known, on=["TraceId", "InputTokens", "OutputTokens"], suffix="_known"),
+        fresh.join(orphans, on="TraceId", suffix="_known"),
+    ]
+    at_once = (pl.col("start") < pl.col("end_known")) & (pl.col("start_known") < pl.col("end"))
+    met = pl.concat([pairs.filter(at_once).select("row") for pairs in alike])["row"].unique().to_list()
+    return np.asarray(fresh.filter(~pl.col("row").is_in(met))["row"].to_numpy(), dtype=np.int64)
 
 
 def _calls_in_messages(seen: _Seen) -> pl.DataFrame:

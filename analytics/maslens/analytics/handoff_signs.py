@@ -152,11 +152,11 @@ def objects(text: str) -> Iterator[dict[str, Any]]:
 def routes(spans: Spans, runs: Runs) -> dict[int, list[int]]:
     """Per run the runs whose messages started it, told by links between the spans that process and that send messages.
 
-    Microsoft's executors and AutoGen's agents process a message in a span that links to the one that sent it. Executors
-    that are no agents pass on what they got.
+    Microsoft's executors and the agents of AutoGen and Semantic Kernel process a message in a span that links to the
+    one that sent it. Executors that are no agents pass on what they got.
     """
     executor = spans.hint("executor.id") != ""
-    boxes = executor | spans.frame["SpanName"].str.starts_with("autogen process").to_numpy()
+    boxes = executor | spans.frame["SpanName"].str.contains(r"^(?:autogen|agent_runtime) process").to_numpy()
     if not boxes.any():
         return {}
     box = spans.forest.nearest(boxes)
@@ -169,6 +169,9 @@ def routes(spans: Spans, runs: Runs) -> dict[int, list[int]]:
         found: set[int] = set()
         for row, _ in spans.links(receiver):
             sender = int(box[row])
+            if sender < 0 and spans.framework[row] == "semantic_kernel" and row not in seen:
+                seen.add(row)  # its messages are sent from a span of their own, which links to the one that made them
+                found |= senders(row, seen)
             if sender in seen or sender < 0:
                 continue
             seen.add(sender)

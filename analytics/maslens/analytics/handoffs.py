@@ -98,18 +98,20 @@ class Found:
         self.to_people: dict[tuple[str, str], Counter[Carrier]] = defaultdict(Counter)  # by source and person
         self.by_name: dict[str, list[Run]] = defaultdict(list)
         self.by_label: dict[str, list[Run]] = defaultdict(list)
+        self.by_function: dict[str, list[Run]] = defaultdict(list)
         self.by_id: dict[str, list[Run]] = defaultdict(list)
         for run in own:
             self.by_name[names.key(run.name)].append(run)
+            self.by_function[names.function(run.name)].append(run)
             for label in run.labels:
                 self.by_label[label].append(run)
             if handoff := spans.text("HandoffId", run.row):
                 self.by_id[handoff].append(run)
 
     def called(self, name: str) -> list[Run]:
-        """The runs of the agent of this name, else those that go by it, by start."""
+        """The runs of the agent of this name, else those that go by it or whose function is called so, by start."""
         key = names.key(name)
-        return self.by_name.get(key) or self.by_label.get(key, [])
+        return self.by_name.get(key) or self.by_label.get(key) or self.by_function.get(names.function(name), [])
 
     def explains(self, run: Run) -> bool:
         return bool(self.into.get(run.number))
@@ -174,7 +176,7 @@ def _explain_by_signs(found: Found, told: list[Sign]) -> None:
 def _explain_sign(found: Found, sign: Sign) -> None:
     source = found.all[sign.run] if sign.run >= 0 else None
     if sign.source and (source is None or names.key(source.name) != names.key(sign.source)):
-        source = _last_before(found, sign.source, sign.start) or source
+        source = _last_before(found, sign.source, sign.start) or (source if _goes_by_node(found, sign) else None)
     if source is None and not sign.source:
         return
     if sign.to_people and not found.called(sign.target):
@@ -188,6 +190,11 @@ def _explain_sign(found: Found, sign: Sign) -> None:
         _settle(found, sign, source, target, guessed)
     elif target is None and _is_worth_telling(found, sign, source):
         found.keep(_edge(found, sign, source, None))
+
+
+def _goes_by_node(found: Found, sign: Sign) -> bool:
+    """Graphs name nodes, which need not be called as their agents; who else names a source means that agent."""
+    return sign.evidence != "explicit" or found.spans.framework[sign.row] in ("langgraph", "langchain")
 
 
 def _hand_to_person(found: Found, sign: Sign, source: Run | None) -> None:
@@ -227,7 +234,7 @@ def _by_name(found: Found, sign: Sign, source: Run | None) -> Run | None:
     if not sign.target:
         return None
     for run in _since(found.called(sign.target), sign.start):
-        if run is source or not _in_reach(found, sign, source, run):
+        if run is source or not _in_reach(found, sign, source, run) or _lent(found, sign, source, run):
             continue
         others = [edge for edge in found.into[run.number] if source is None or edge.source_run != source.number]
         if others and len(others) == len(found.into[run.number]):
@@ -247,6 +254,15 @@ def _in_reach(found: Found, sign: Sign, source: Run | None, run: Run) -> bool:
     if found.spans.trace[run.row] == found.spans.trace[sign.row] or sign.carrier == "message":
         return True
     return source is not None and run.team != "" and run.team == source.team
+
+
+def _lent(found: Found, sign: Sign, source: Run | None, run: Run) -> bool:
+    """The run is inside a tool of the source that is no transfer: it was called, control did not pass to it."""
+    if source is None or sign.mode != "pass_control" or run.parent != source.number:
+        return False
+    path = found.spans.forest.path(run.row)[:-1]
+    holding = next((row for row in reversed(path) if found.spans.kind[row] in ("tool", "handoff", "agent")), -1)
+    return holding >= 0 and found.spans.kind[holding] == "tool"
 
 
 def _begun_anew(found: Found, sign: Sign, source: Run | None, target: Run) -> bool:
@@ -339,10 +355,13 @@ def _explain_by_predecessors(found: Found) -> None:
 
 
 def _explain_by_routes(found: Found, routed: Mapping[int, list[int]]) -> None:
+    """Messages beside a transfer that was told already lead nowhere else: a run hands over to an agent once."""
+    passed = {(edge.source_run, names.key(edge.target)) for edge in found.edges if edge.mode == "pass_control"}
     for run in found.runs:
         if not found.explains(run):
             for source in routed.get(run.number, ()):
-                found.add(found.all[source], run, "message", "pass_control")
+                if (source, names.key(run.name)) not in passed:
+                    found.add(found.all[source], run, "message", "pass_control")
 
 
 def _outcome(runs: Runs, failed: Flags, edge: Edge) -> str:

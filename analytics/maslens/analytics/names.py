@@ -58,6 +58,12 @@ def key(name: str) -> str:
     return re.sub(r"[\s\-_]+", "_", name.strip()).lower()
 
 
+@lru_cache(maxsize=65_536)
+def function(name: str) -> str:
+    """What a function is called that is made of a name: `transfer_to_` + this, for OpenAI Agents and others."""
+    return re.sub(r"[^a-zA-Z0-9]", "_", name.strip()).lower()
+
+
 def tool(name: str) -> str:
     """A tool as its author called it: `Delegate work to coworker` is `delegate_work_to_coworker`."""
     name = re.sub(r"\.(?:run|tool|__call__|a?call)$", "", name)

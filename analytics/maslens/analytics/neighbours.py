@@ -100,10 +100,14 @@ def is_check(spans: Spans, run: Run) -> bool:
 
 
 def _branch(found: Found, run: Run) -> int:
-    """The span just inside the parent run under which the run is: what ran under another one was called apart."""
+    """The tool of the parent run under which the run is, else the span just inside: what ran under another one was
+    called apart, also in one step of the parent."""
     path, anchors = found.spans.forest.path(run.row), set(found.all[run.parent].anchors)
     inside = [place for place, row in enumerate(path) if row in anchors]
-    return path[inside[-1] + 1] if inside else -1 - run.number
+    if not inside:
+        return -1 - run.number
+    between = path[inside[-1] + 1 :]
+    return next((row for row in between[:-1] if found.spans.kind[row] in ("tool", "handoff")), between[0])
 
 
 def _called_beside(found: Found, surroundings: Surroundings) -> set[int]:
@@ -250,13 +254,15 @@ def _in_order(found: Found, scope: _Scope, hinted: Mapping[int, Run], around: Su
             if evidence == "sequence" and _stranger_between(found, before, after, around):
                 continue
             sources = [run for part in before for run in _ends(found, part, _last)]
+            held = _held_for_later(found, stages, after)  # a join further on waits for those, so they led nowhere else
             for part in after:
                 waited = _waited_for(found, part, stages)
+                led = [run for run in sources if run.number not in held]
                 if not waited and len(sources) > 1 and len(after) > 1:
                     continue  # several to several: who goes with whom is not told
                 for target in _ends(found, part, _first):
                     if not found.explains(target):
-                        _joined(found, target, waited, sources, evidence, hinted.get(target.number))
+                        _joined(found, target, waited, led or sources, evidence, hinted.get(target.number))
 
 
 def _stranger_between(found: Found, before: list[_Scope], after: list[_Scope], around: Surroundings) -> bool:
@@ -277,6 +283,11 @@ def _joined(
         told = bool(waited) or source is hint
         weight = 1.0 if told or len(sources) == 1 else JOINED
         found.add(source, target, "graph_hint" if told else evidence, "pass_control", weight=weight)
+
+
+def _held_for_later(found: Found, stages: list[list[_Scope]], after: list[_Scope]) -> set[int]:
+    later = stages[stages.index(after) + 1 :]
+    return {run.number for stage in later for part in stage for run in _waited_for(found, part, stages)}
 
 
 def _waited_for(found: Found, part: _Scope, stages: list[list[_Scope]]) -> list[Run]:

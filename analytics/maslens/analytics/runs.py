@@ -107,10 +107,11 @@ def _outside(spans: Spans, anchor: Ints, row: int, place: int) -> int:
 
 
 def _labels(spans: Spans, anchor: Ints, row: int) -> frozenset[str]:
-    """Keys of the names around a run: its id, its node, and the teams or graphs it is inside of, up to the next run."""
+    """Keys of the names around a run: its id, its node, and the teams or graphs it is inside of, up to the next run or
+    the tool that it was called by."""
     found = {names.key(names.clean(spans.text("AgentId", row)))}
     path = spans.forest.path(row)
-    outer = [place for place, above in enumerate(path[:-1]) if anchor[above] >= 0]
+    outer = [place for place, above in enumerate(path[:-1]) if anchor[above] >= 0 or spans.kind[above] == "tool"]
     for above in path[outer[-1] + 1 if outer else 0 :]:
         node = spans.hint("langgraph_checkpoint_ns")[above].rsplit("|", 1)[-1]
         found |= {names.key(spans.called[above]), names.key(spans.own_name[above])}

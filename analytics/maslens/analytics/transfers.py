@@ -12,6 +12,7 @@ from maslens.semconv.dialects.dialect_table import TABLE
 from maslens.semconv.dialects.model import TransferTool
 
 from . import names
+from .content import leaves, parsed
 
 # A transfer tool called in a model's answer, however the answer is written.
 IN_ANSWER: Final = r"\b(?:Handoff-)?(?:transfer(?:_back)?_to|handoff_to)_[A-Za-z0-9_\-]+"
@@ -49,9 +50,18 @@ def target(tool: str, arguments: str, framework: str = "") -> str:
 
 def argument(arguments: str, name: str) -> str:
     """The text given for `name` in arguments written as JSON (nested or escaped too) or as a Python repr."""
+    if (document := parsed(arguments)) is not None:
+        for path, value in leaves(document):
+            if path and path[-1] == name and isinstance(value, str):
+                return value.strip()
     quoted = r"""\\*['"]((?:[^'"\\]|\\(?!['"]))+)"""
     found = re.search(rf"""\\*['"]?\b{re.escape(name)}\b\\*['"]?\s*[:=]\s*{quoted}""", arguments)
-    return found.group(1).strip() if found else ""
+    return _unescaped(found.group(1).strip()) if found else ""
+
+
+def _unescaped(text: str) -> str:
+    """JSON of plain ASCII writes other letters as `\\u7814`, nested JSON with more backslashes."""
+    return re.sub(r"\\+u([0-9a-fA-F]{4})", lambda code: chr(int(code.group(1), 16)), text)
 
 
 def answered_transfers(answers: pl.Series) -> list[list[str]]:
