@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ROOMS := semconv instrumentation collector_processor storage analytics cli
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench bench-instrumentation frameworks languages generate validate validate-frameworks validate-handoffs clean torture fuzz collector
+.PHONY: help install demo test check format bench bench-instrumentation frameworks languages generate validate validate-frameworks validate-handoffs clean torture fuzz collector load
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
@@ -62,6 +62,9 @@ validate-handoffs: $(STAMP) ## agents, tokens, tools and handoffs against captur
 
 validate: $(STAMP) ## hold every number against labelled data; DATASETS=../shared/datasets CAPTURES=../shared/captures
 	@$(BIN)/python -m tests.validate DATASETS=$(DATASETS) CAPTURES=$(CAPTURES) $(ARGS)
+
+load: $(STAMP) ## long, wide and tiny loads, a line each: none lost, none doubled; ARGS="trace tiny" for some
+	@$(BIN)/python -m tests.load $(ARGS)
 
 torture: $(STAMP) ## kill -9 under load, every span counted by its id; KILLS=100
 	@$(BIN)/python -m tests.torture.kill --kills $(or $(KILLS),100) $(ARGS)

@@ -114,11 +114,12 @@ def _maslens(name: str, transport: str, file: Path, spans: int, *, computing: bo
             cpu, wall = cpu_seconds(pid) - before, time.monotonic() - started
             peak = resident_bytes(pid, peak=True)
             stored = min(stored, _ask(up, question))
+            size = disk_bytes(up.data) - size
         finally:
-            up.stop()
+            up.kill()  # an orderly end would compute facts first
         return Row(
             name=name, sent_spans=spans, acknowledged_spans=sent["acknowledged"] * SPANS_PER_REQUEST,
-            stored_spans=stored, cpu_s=cpu, wall_s=wall, peak_bytes=peak, disk_bytes=disk_bytes(up.data) - size,
+            stored_spans=stored, cpu_s=cpu, wall_s=wall, peak_bytes=peak, disk_bytes=size,
         )  # fmt: skip
 
 

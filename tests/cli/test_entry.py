@@ -54,3 +54,16 @@ def test_everything_else_says_what_to_install(tmp_path: Path, command: str) -> N
     assert done.returncode == 3
     assert done.stderr.count("\n") == 1
     assert "pip install 'maslens[server]'" in done.stderr
+
+
+def test_the_server_takes_the_files_it_is_allowed() -> None:
+    """Many systems grant 1,024, which a thousand connections use up."""
+    code = """
+import resource
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+from maslens.cli.up import MOST_FILES, _enough_files
+_enough_files()
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (min(hard, MOST_FILES), hard)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

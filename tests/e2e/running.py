@@ -94,6 +94,7 @@ class Up:
             if self.addresses.get("pid") == self.process.pid:
                 return self
             time.sleep(0.05)
+        self.kill()
         raise AssertionError(f"not up within {within_s} s:\n{self.log.read_text()}")
 
     @property

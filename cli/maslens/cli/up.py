@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 import time
@@ -36,6 +37,7 @@ from starlette.types import ASGIApp
 _log = structlog.get_logger(__name__)
 DRAIN_S = 20.0  # at the end, for what is acknowledged and not in the store yet; the rest waits in the journal
 LAST_FACTS_S = 10.0
+MOST_FILES = 65_536
 
 
 def up(settings: Settings) -> None:
@@ -65,6 +67,7 @@ def _needs_server(settings: Settings, command: str) -> None:
 
 def _serve(settings: Settings, *, receiving: bool, computing: bool) -> None:
     configure_logs(settings.log_level)
+    _enough_files()
     tokens, tls = machine.tokens(settings), machine.tls(settings)
     with _until_signalled() as wait, ExitStack() as ends:
         page_socket = bind(settings.host, settings.page_port, flag="--page-port")
@@ -115,6 +118,14 @@ def _serve(settings: Settings, *, receiving: bool, computing: bool) -> None:
         wait()
         print("stopping: what is acknowledged is loaded first; Ctrl-C again ends at once", flush=True)
     print("stopped", flush=True)
+
+
+def _enough_files() -> None:
+    """A thousand connections and the engine's files need more than many systems grant unasked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _store(settings: Settings) -> Store:
