@@ -390,6 +390,70 @@ GRAFANA = {
 }
 
 
+# As ClickStack's page writes them: formats that it reads row by row, SETTINGS in the text, and what it asks of the schema.
+CLICKSTACK = {
+    "the list": """
+        SELECT Timestamp, ServiceName AS service, StatusCode AS level, round(Duration / 1e6) AS duration, SpanName, TraceId, SpanId
+        FROM "maslens"."otel_traces"
+        WHERE (Timestamp >= fromUnixTimestamp64Milli({from:Int64}) AND Timestamp <= fromUnixTimestamp64Milli({to:Int64}))
+            AND ((SpanName ILIKE '%a%') OR (lower(SpanName) LIKE lower('%b%')))
+        ORDER BY (toDateTime(Timestamp), Timestamp) DESC LIMIT 0, 200
+        SETTINGS optimize_read_in_order = 0, cast_string_to_dynamic_use_inference = 1""",
+    "a trace": """
+        SELECT Timestamp, SpanId, ParentSpanId, SpanName AS Body, Duration, ServiceName, StatusCode, `Events.Name`,
+            `Events.Timestamp`, `Events.Attributes`, SpanAttributes, ResourceAttributes, mapFilter((k, v) -> v != '', SpanAttributes) AS some
+        FROM "maslens"."otel_traces" WHERE TraceId = '61616161' ORDER BY Timestamp""",
+    "over time": """
+        SELECT count() AS n, StatusCode AS g, toStartOfInterval(toDateTime(Timestamp), INTERVAL 1 minute) AS `__hdx_time_bucket`
+        FROM "maslens"."otel_traces"
+        WHERE Timestamp BETWEEN fromUnixTimestamp64Milli({from:Int64}) AND fromUnixTimestamp64Milli({to:Int64})
+        GROUP BY g, `__hdx_time_bucket` ORDER BY `__hdx_time_bucket` SETTINGS optimize_read_in_order = 0""",
+    "keys": """
+        WITH sampled AS (SELECT SpanAttributes FROM "maslens"."otel_traces" LIMIT 100000)
+        SELECT groupUniqArrayArray(1000)(mapKeys(SpanAttributes)) AS keys FROM sampled""",
+    "percentiles": """
+        SELECT quantile(0.95)(toFloat64OrDefault(toString(Duration / 1e6))) AS p95, SpanName FROM "maslens"."otel_traces"
+        GROUP BY SpanName ORDER BY p95 DESC LIMIT 20""",
+    "tables": "SELECT * FROM system.tables WHERE database = 'maslens' AND name = 'otel_traces'",
+    "columns": 'DESCRIBE "maslens"."otel_traces"',
+    "all columns": "SELECT database, table, name, type, is_in_primary_key, is_in_sorting_key FROM system.columns WHERE database = 'maslens'",
+    "indexes": "SELECT name, expr, type FROM system.data_skipping_indices WHERE database = 'maslens' AND table = 'otel_traces'",
+    "settings": "SELECT name, value FROM system.settings WHERE name = 'enable_full_text_index' OR name = 'readonly'",
+    "databases": "SELECT name FROM system.databases",
+    "a row by its block": 'SELECT _part, _block_number FROM "maslens"."otel_traces" WHERE SpanName = \'a\'',
+}
+
+
+@pytest.mark.parametrize("query", CLICKSTACK.values(), ids=CLICKSTACK)
+def test_clickstacks_queries(http: httpx.Client, query: str) -> None:
+    params = {
+        "param_from": "1763639999000", "param_to": "1763640001000", "date_time_output_format": "iso",
+        "default_format": "JSONCompactEachRowWithNamesAndTypes", "wait_end_of_query": "0",
+    }  # fmt: skip
+    answer = http.post("/", params=params, content=query)
+    assert answer.status_code == 200, answer.text
+    names, types, *rows = (json.loads(line) for line in answer.text.splitlines())
+    assert len(names) == len(types)
+    assert rows
+    assert {len(row) for row in rows} == {len(names)}
+
+
+def test_settings_in_the_text_count_as_those_of_the_address_line(http: httpx.Client) -> None:
+    def ask(query: str, **params: str) -> httpx.Response:
+        return http.post("/", params=params, content=query)
+
+    text = "SELECT getSetting('max_block_size'), ' SETTINGS x = 1' SETTINGS max_block_size = 77"
+    assert ask(text).text == "77\t SETTINGS x = 1\n"
+    assert ask(f"{text} FORMAT CSV").text == '77," SETTINGS x = 1"\n'
+    assert ask("SELECT {n:UInt8} AS n FORMAT JSONEachRow SETTINGS max_block_size = 7", param_n="5").text == '{"n":5}\n'
+    assert ask("SELECT toDateTime(0) SETTINGS session_timezone = 'Asia/Tokyo'").text == "1970-01-01 09:00:00\n"
+    lowered = "SELECT getSetting('max_execution_time') SETTINGS max_execution_time = {}"
+    assert ask(lowered.format(3)).text == "3\n"
+    assert ask(lowered.format(3000), max_execution_time="4").text == "4\n"
+    assert ask("SELECT 1 SETTINGS format_schema = 'x'").status_code == 403
+    assert ask("SELECT * FROM (SELECT 1 SETTINGS max_block_size = 7)").status_code == 403
+
+
 @pytest.mark.parametrize("query", GRAFANA.values(), ids=GRAFANA)
 def test_grafanas_queries(http: httpx.Client, query: str) -> None:
     moment = {"{id}": "61616161", "{from}": "1763639999000", "{to}": "1763640001000", "{seconds}": "1763640000"}

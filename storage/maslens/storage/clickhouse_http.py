@@ -11,14 +11,14 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
 from anyio import CancelScope, CapacityLimiter, fail_after, to_thread
 from maslens.storage import encodings, native_blocks, native_format
 from maslens.storage.errors import QueryError, Rejected, StoreError, Unavailable, error_code
-from maslens.storage.guard import only_reads, parse
+from maslens.storage.guard import only_reads, parse, without_settings
 from maslens.storage.params import Escaped
 from maslens.storage.store import InsertsRaw, Store, Streams
 from maslens.storage.streaming import has_header, head_of, joined, streams
@@ -180,6 +180,11 @@ def _ask(store: Store, question: _Question, config: EndpointConfig) -> _Found:
     form = statement.form or question.form
     if not config.writable:
         only_reads(statement, question.params)
+        text, chosen = without_settings(statement)
+        if chosen:
+            settings = {**question.settings, **_settings(chosen, config, there=question.settings)}
+            question = replace(question, sql=text, settings=settings)
+            statement = replace(statement, text=text)
     insert = _INSERT_DATA.match(statement.text) if question.data else None
     if insert is not None and isinstance(store, InsertsRaw):
         settings = {**question.settings, **dict(_SETTING.findall(insert["settings"] or ""))}
@@ -213,8 +218,10 @@ _INSERT_DATA = re.compile(r"INSERT INTO (?:TABLE )?(?P<into>.+?)(?: SETTINGS (?P
 _SETTING = re.compile(r"(\w+) = '?((?:[^',\\]|\\.)*)'?")
 
 
-def _settings(arguments: Mapping[str, str], config: EndpointConfig) -> dict[str, object]:
-    """What the asker may choose, within what one question may cost."""
+def _settings(
+    arguments: Mapping[str, str], config: EndpointConfig, *, there: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """What the asker may choose, within what one question may cost: what was chosen `there` already, at most."""
     chosen: dict[str, object] = {}
     for name, value in arguments.items():
         if name in _TRANSPORT or name.startswith("param_"):
@@ -227,11 +234,9 @@ def _settings(arguments: Mapping[str, str], config: EndpointConfig) -> dict[str,
             raise QueryError(f"Code: 164. DB::Exception: Cannot modify '{name}' setting in readonly mode. (READONLY)")
     if config.writable:
         return chosen
-    caps = {
-        "max_execution_time": config.query_seconds,
-        "max_memory_usage": config.query_memory,
-    }
-    for name, cap in caps.items():
+    caps = {"max_execution_time": config.query_seconds, "max_memory_usage": config.query_memory}
+    for name, most in caps.items():
+        cap = _number(str((there or {}).get(name, most)))
         asked = _number(arguments.get(name, "0"))
         chosen[name] = min(asked, cap) if asked > 0 else cap
     if (asked := _number(arguments.get("max_result_bytes", "0"))) > 0:

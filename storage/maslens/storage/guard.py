@@ -50,6 +50,34 @@ class Statement:
     form: str | None
 
 
+def without_settings(statement: Statement) -> tuple[str, dict[str, str]]:
+    """The statement without the SETTINGS at its end, and those: a read-only session takes none in a statement.
+
+    Raises Refused for settings of a subquery, which the engine would take even there, and for `readonly`.
+    """
+    found = _SETTINGS.search(statement.text)
+    rest = statement.text[: found.start()] if found else statement.text
+    if re.search(r"\bSETTINGS \w+ = ", _QUOTED_NAME.sub("``", _STRING.sub("''", rest))):
+        raise _refused("SETTINGS stand at the end of a statement here, not in a subquery")
+    if found is None:
+        return statement.text, {}
+    if re.search(r"\breadonly = ", found["settings"]):
+        raise _refused("what is asked here is read-only")
+    chosen = {name: _unquoted(value) for name, value in _SETTING.findall(found["settings"])}
+    return statement.text[: found.start()] + (found["before"] or "") + (found["after"] or ""), chosen
+
+
+_VALUE = r"(?:'(?:[^'\\]|\\.)*'|[-+\w.]+)"
+_SETTINGS = re.compile(
+    rf"(?P<before> FORMAT \w+)? SETTINGS (?P<settings>\w+ = {_VALUE}(?:, \w+ = {_VALUE})*)(?P<after> FORMAT \w+)?$"
+)
+_SETTING = re.compile(rf"(\w+) = ({_VALUE})")
+
+
+def _unquoted(value: str) -> str:
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith("'") else value
+
+
 class Refused(QueryError):
     """The statement does something else than read the tables."""
 
