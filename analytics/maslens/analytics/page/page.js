@@ -1,9 +1,14 @@
 // Routes, what each view asks the API for, and what it shows.
 
+import { ask } from "./api.js";
+import { agentName, badge } from "./cells.js";
 import { card, explain, h, hideTip, s, segments, table } from "./dom.js";
 import { ago, clock, colour, colourAll, count, duration, millis, money, percent, ratio, shortId } from "./format.js";
 import { graphBox } from "./graph.js";
+import { moneyView } from "./money.js";
+import { evaluationTable, problemsView, qualityTable, suspectTable } from "./problems.js";
 import { waterfall } from "./waterfall.js";
+import { numbered } from "./why.js";
 
 const RANGES = [["15m", "15 min"], ["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"], ["all", "All"]];
 const view = document.getElementById("view");
@@ -14,16 +19,6 @@ const state = {
   asked: 0,
   shown: "",
 };
-
-async function ask(path, params = {}) {
-  const query = new URLSearchParams(Object.entries(params).filter(([, value]) => value !== undefined && value !== ""));
-  const answer = await fetch(`api/v1/${path}${query.size ? `?${query}` : ""}`, { headers: { accept: "application/json" } });
-  if (!answer.ok) {
-    const detail = await answer.json().catch(() => ({}));
-    throw Object.assign(new Error(detail.detail || `${answer.status} ${answer.statusText}`), { status: answer.status });
-  }
-  return answer.json();
-}
 
 // --- views -----------------------------------------------------------------------------------------------------------
 
@@ -123,9 +118,6 @@ function activity(rows, step) {
   for (let i = 0; i <= 6; i++) labels.append(h("span", null, clock(new Date(first + ((end - first) * i) / 6).toISOString(), { date: days }).slice(0, days ? 12 : 5)));
   return h("div", { style: { position: "relative" } }, svg, h("span", { class: "dim", style: { position: "absolute", left: 0, top: "2px", "font-size": "11px" } }, count(most)), labels);
 }
-
-const agentName = (name, kind) => h("span", { class: kind === "person" || name === "user" ? "agent person" : "agent", style: { "--c": colour(name) } }, h("i"), h("span", { title: name.length > 30 ? name : null }, name));
-const badge = (text) => h("span", { class: `badge ${text}` }, text || "–");
 
 function agentTable(rows) {
   const slowest = Math.max(...rows.map((row) => row.p95_ms), 1);
@@ -300,7 +292,8 @@ async function agentView(name) {
 }
 
 async function sessionView(id) {
-  const [data, graph] = await Promise.all([ask(`sessions/${encodeURIComponent(id)}`), ask("graph", { session: id })]);
+  const mine = { session: id };
+  const [data, graph, suspects, quality, evaluations] = await Promise.all([ask(`sessions/${encodeURIComponent(id)}`), ask("graph", mine), ask("suspects", { ...mine, limit: 5 }).then(numbered), ask("quality", mine).then(numbered), ask("evaluations", mine).then(numbered)]);
   const { session } = data;
   colourAll(session.agents);
   const start = Math.min(millis(session.started_at), ...data.runs.map((run) => millis(run.started_at)));
@@ -320,6 +313,9 @@ async function sessionView(id) {
       { class: "grid" },
       card("w8", "Timeline", { right: key, flush: true }, waterfall(data, choose)),
       h("section", { class: "card w4" }, h("header", null, heading), detail),
+      suspects.length ? card("w12", "Suspects", { note: "ranked, never a verdict", flush: true }, suspectTable(suspects, { ...mine, limit: 5 }, { inSession: true })) : null,
+      quality.some((row) => row.score !== null) ? card("w12", "How the handoffs went", { flush: true }, qualityTable(quality, mine, { inSession: true })) : null,
+      evaluations.length ? card("w12", "Evaluations and feedback", { flush: true }, evaluationTable(evaluations, mine)) : null,
       data.handoffs.length ? card("w12", "Handoffs", { note: count(data.handoffs.length), flush: true }, handoffTable(data.handoffs, { session: false, start })) : null,
       data.errors.length ? card("w12", "Errors", { note: count(data.errors.length), flush: true }, table(
         [
@@ -442,6 +438,8 @@ function route() {
   if (name === "agent" && argument) return ["overview", () => agentView(argument)];
   if (name === "sessions") return ["sessions", sessionsView];
   if (name === "handoffs") return ["handoffs", handoffsView];
+  if (name === "problems") return ["problems", () => problemsView(state.range)];
+  if (name === "money") return ["money", () => moneyView(state.range, state, refresh)];
   return ["overview", overview];
 }
 
@@ -504,7 +502,7 @@ document.getElementById("theme").addEventListener("click", () => {
 addEventListener("hashchange", () => refresh({ moved: true }));
 setInterval(() => {
   // Lists redraw themselves; a session that is being read does not move under the reader.
-  const reading = location.hash.startsWith("#/session/") || view.querySelector("input:focus, .near, .moving");
+  const reading = location.hash.startsWith("#/session/") || document.querySelector("dialog[open]") || view.querySelector("input:focus, .near, .moving");
   if (state.live && !document.hidden && !reading) refresh();
 }, 5000);
 drawRange();
