@@ -125,6 +125,8 @@ def test_without_a_span_it_says_how_to_send_one(browse: Callable[[str], tuple[st
         ("#/sessions", ["badge", "triage"]),
         ("#/handoffs", ["Latest handoffs", "explicit"]),
         (f"#/agent/{quote(EVIL, safe='')}", ["Latest runs", "badge error"]),
+        ("#/problems", ["What got worse", "Who holds everybody up", "triage", 'class="why"']),
+        ("#/money", ["Who spent it", "A success costs", "Ways through the agents"]),
     ],
 )
 def test_what_spans_say_is_text_and_nothing_else(

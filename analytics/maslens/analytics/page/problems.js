@@ -13,12 +13,12 @@ export async function problemsView(since) {
   const params = { since, limit: MOST };
   const ranked = { since, limit: 500 };
   const [degradations, bottlenecks, suspects, quality, evaluations] = await Promise.all(
-    [["degradations", params], ["bottlenecks", params], ["suspects", ranked], ["quality", params], ["evaluations", params]].map(([name, narrowed]) => ask(name, narrowed).catch(() => []).then(numbered)),
+    [["degradations", ranked], ["bottlenecks", params], ["suspects", ranked], ["quality", params], ["evaluations", params]].map(([name, narrowed]) => ask(name, narrowed).then(numbered)),
   );
   return h(
     "div",
     { class: "grid" },
-    card("w12", "What got worse", { note: "against each agent's own past; false alarms are bounded", flush: true }, degradationTable(degradations, params)),
+    card("w12", "What got worse", { note: `of ${count(degradations.length)} series that are watched; false alarms are bounded`, flush: true }, degradationTable(degradations.filter((row) => row.verdict === "worse").slice(0, MOST), ranked)),
     card("w6", "Who holds everybody up", { note: "time on the critical path", flush: true }, bottleneckTable(bottlenecks, params)),
     card("w6", "Who is suspected in failed sessions", { note: "the first of each, never a verdict", flush: true }, suspectTable(suspects.filter((row) => row.rank === 1).slice(0, MOST), ranked)),
     card("w12", "Handoffs that went worst", { note: "by score; – is what the telemetry does not tell", flush: true }, qualityTable(quality.filter((row) => row.score !== null && row.score < 1), params)),
@@ -31,9 +31,12 @@ function degradationTable(rows, params) {
     { title: "Agent", cell: (row) => agentName(row.agent) },
     { title: "Version", cell: (row) => row.version || dim("–") },
     { title: "Metric", class: "mono", cell: (row) => row.metric },
-    { title: "Verdict", cell: (row) => badge(row.verdict) },
-    { title: "Since", class: "dim", cell: (row) => (row.onset ? `${clock(row.onset, { date: true })}` : "–"), sort: (row) => row.onset },
-    { title: "Effect", n: true, cell: (row) => (row.effect === null ? "–" : row.effect.toFixed(2)), sort: (row) => row.effect },
+    { title: "Alarm", cell: (row) => (row.alarm ? badge("alarm", "error") : badge("worse", "partial")) },
+    { title: "Against", class: "dim", cell: (row) => (row.against === "version" ? `version ${row.reference || "–"}` : "its own past") },
+    { title: "Since", class: "dim", cell: (row) => (row.onset_at ? clock(row.onset_at) : "–"), sort: (row) => row.onset_at },
+    { title: "Effect", n: true, cell: (row) => (row.effect === null ? "–" : `${row.effect.toFixed(2)} (${row.effect_low.toFixed(2)} to ${row.effect_high.toFixed(2)})`), sort: (row) => row.effect },
+    { title: "q", n: true, class: "dim", cell: (row) => (row.q_value === null ? "–" : row.q_value.toPrecision(2)), sort: (row) => row.q_value },
+    { title: "Calls before, after", n: true, class: "dim", cell: (row) => `${count(row.n_ref)}, ${count(row.n_now)}` },
     { title: "", cell: (row) => whyButton("degradations", params, row.number) },
   ];
   return table(columns, rows, { go: (row) => `#/agent/${encodeURIComponent(row.agent)}`, none: "Nothing got worse that can be told from chance" });
