@@ -82,13 +82,15 @@ def compute(spans: pl.DataFrame, events: pl.DataFrame | None = None, *, prices: 
 
 def suspects_of(spans: pl.DataFrame) -> pl.DataFrame:
     """The suspects of every session in `spans`, whether or not anything says that it failed."""
+    return suspects(steps_of(spans))
+
+
+def steps_of(spans: pl.DataFrame) -> pl.DataFrame:
+    """The steps of every session in `spans`."""
     facts = compute(spans)
-    return suspects(
-        steps(
-            frames.agent_spans(spans), facts.agent_runs, facts.llm_calls, facts.tool_calls, facts.handoffs,
-            facts.handoff_quality,
-        )
-    )  # fmt: skip
+    told = frames.agent_spans(spans)
+    quality = facts.handoff_quality
+    return steps(told, facts.agent_runs, facts.llm_calls, facts.tool_calls, facts.handoffs, quality)
 
 
 def _judged(
