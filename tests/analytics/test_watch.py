@@ -128,6 +128,26 @@ def test_a_scrape_shows_it(store: Store) -> None:
     assert samples["maslens_degradation", "error_rate", "version"][1] == 0.0
 
 
+def test_scores_that_others_gave_are_watched_too(store: Store) -> None:
+    random = np.random.default_rng(0)
+    put_runs(store, [100.0] * 90)
+    scores = [*random.normal(0.8, 0.05, 50), *random.normal(0.4, 0.05, 40)]
+    rows = pl.DataFrame(
+        {
+            "session_id": [f"billingv1{at}" for at in range(90)], "agent": "billing", "name": "tone", "score": scores,
+            "at": [BEGIN + timedelta(seconds=at) for at in range(90)],
+        },
+        schema_overrides={"at": frames.TIME},
+    ).with_columns(pl.lit(1, dtype=pl.UInt64).alias("version"))  # fmt: skip
+    store.insert_arrow("fact_evaluations", rows.to_arrow(compat_level=pl.CompatLevel.oldest()), token="scores")
+    assert Watch(store).look() == 1
+    row = asked(store).row(0, named=True)
+    assert (row["metric"], row["direction"]) == ("evaluation:tone", "lower")
+    assert abs((row["onset_at"] - BEGIN).total_seconds() - 50) <= 3
+    parts = load("degradations").explained(row, Reader(store).frames, Asked())
+    assert any(part["part"] == "newest values" and part["value"] < 0.6 for part in parts)
+
+
 def test_an_empty_store_has_nothing_to_look_at(store: Store) -> None:
     assert Watch(store).look() == 0
     assert asked(store).is_empty()

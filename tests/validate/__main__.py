@@ -23,6 +23,7 @@ from tests.validate import (
     nezha,
     suspects,
     tcpd,
+    windows,
 )
 from tests.validate.report import lines, merge, page
 from tests.validate.rows import Row, Validation
@@ -40,6 +41,7 @@ VALIDATIONS: tuple[Validation, ...] = (
     *agntcy.VALIDATIONS,
     *llm_prices.VALIDATIONS,
     *mas_sim.VALIDATIONS,
+    *windows.VALIDATIONS,
 )
 
 
@@ -53,15 +55,15 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     only = set(filter(None, given.get("ONLY", "").split(",")))
     rows: list[Row] = []
+    captures = Path(given.get("CAPTURES", ROOT.parent / "shared" / "captures"))
     for validation in VALIDATIONS:
-        folder = datasets / validation.data
+        folder = captures if validation.data == "captures" else datasets / validation.data
         if only and validation.data not in only:
             continue
-        if not folder.is_dir():
+        if validation.data != "made" and not folder.is_dir():  # what is made needs nothing
             print(f"{validation.number.name}: skipped, {folder} is not there")
             continue
         rows += _done(validation.number.name, validation.data, lambda run=validation.run, at=folder: run(at))
-    captures = Path(given.get("CAPTURES", ROOT.parent / "shared" / "captures"))
     if captures.is_dir() and (not only or "captures" in only):
         rows += _done(handoffs.NUMBER.name, "captures", lambda: handoffs.rows(handoffs.validate(captures), "captures"))
     merged = merge(Path(given.get("ROWS", ROOT / "build" / "validity.json")), rows)

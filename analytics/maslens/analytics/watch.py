@@ -107,7 +107,8 @@ class Watch:
         runs = self._runs(known)
         if runs.is_empty() and known.is_empty():
             return False
-        watched = observations(runs, *([self._sessions(runs), self._quality(runs)] if runs.height else []))
+        told = (self._sessions, self._quality, self._evaluations) if runs.height else ()
+        watched = observations(runs, *(read(runs) for read in told))
         found = degradations(watched, known=known)
         self._write(found, known)
         live = found.filter(~pl.col("closed"))
@@ -159,6 +160,14 @@ WHERE ended_at >= {since:DateTime64(9, 'UTC')} AND outcome IN ('success', 'failu
             """
 SELECT session_id, source, at, score FROM handoff_quality
 WHERE at >= {since:DateTime64(9, 'UTC')} AND score IS NOT NULL""",
+            {"since": runs["ended_at"].min()},
+        )
+
+    def _evaluations(self, runs: pl.DataFrame) -> pl.DataFrame:
+        return self._frame(
+            """
+SELECT session_id, agent, name, at, score FROM evaluations
+WHERE at >= {since:DateTime64(9, 'UTC')} AND score IS NOT NULL AND agent != ''""",
             {"since": runs["ended_at"].min()},
         )
 

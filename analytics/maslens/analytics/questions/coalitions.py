@@ -30,11 +30,8 @@ SELECT c.session_id AS session_id, c.started_at AS started_at, c.agents AS agent
 FROM chosen AS c
 LEFT JOIN
 (
-    SELECT r.session_id AS session_id, min(s.task) AS task
-    FROM (SELECT DISTINCT session_id, trace_id FROM agent_runs WHERE session_id IN (SELECT session_id FROM chosen)) AS r
-    INNER JOIN (SELECT TraceId, min(TaskName) AS task FROM agent_spans WHERE TaskName != '' GROUP BY TraceId) AS s
-    ON s.TraceId = r.trace_id
-    GROUP BY session_id
+    SELECT session_id, min(a.task) AS task FROM agent_runs AS a
+    WHERE a.task != '' AND session_id IN (SELECT session_id FROM chosen) GROUP BY session_id
 ) AS t ON t.session_id = c.session_id
 ORDER BY started_at DESC, session_id""",
         params=params,

@@ -31,6 +31,12 @@ ON s.session_id = r.session_id)""",
 FROM handoff_quality AS q
 INNER JOIN agent_runs AS r ON r.session_id = q.session_id AND r.run_id = q.source_run_id)""",
 }
+_EVALUATIONS = """
+(SELECT r.agent AS agent, r.agent_version AS agent_version, e.session_id AS session_id, e.run_id AS run_id, e.at AS at,
+    e.score AS value
+FROM (SELECT * FROM evaluations WHERE concat('evaluation:', name) = {metric:String}) AS e
+INNER JOIN (SELECT agent, session_id, anyLast(agent_version) AS agent_version FROM agent_runs GROUP BY 1, 2) AS r
+ON r.session_id = e.session_id AND r.agent = e.agent)"""
 BUCKETS = 20
 LATEST = 5
 
@@ -74,13 +80,12 @@ WHERE agent = {agent:String} AND agent_version = {version:String} AND metric = {
         params={name: row[name] for name in ("agent", "version", "metric", "against")},
     )
     found = [Evidence(title="epochs of the series", rows=ask(history)[0])]
-    values = _VALUES.get(str(row["metric"]))
-    if values is None or row["reference_from"] is None:
+    values = _VALUES.get(str(row["metric"]), _EVALUATIONS)
+    if row["reference_from"] is None:
         return found
     versions = [row["version"], *([row["reference"]] if row["against"] == "version" else [])]
-    params: dict[str, object] = {
-        "agent": row["agent"], "versions": versions, "first": row["reference_from"], "last": row["last_at"],
-    }  # fmt: skip
+    params: dict[str, object] = {name: row[name] for name in ("agent", "metric")}
+    params |= {"versions": versions, "first": row["reference_from"], "last": row["last_at"]}
     where = """
 WHERE agent = {agent:String} AND agent_version IN {versions:Array(String)} AND isNotNull(value)
     AND at >= {first:DateTime64(9, 'UTC')} AND at <= addMicroseconds({last:DateTime64(9, 'UTC')}, 1)"""
