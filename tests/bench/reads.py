@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
 import statistics
 import tempfile
@@ -32,6 +33,7 @@ from maslens.storage import Store, open_store
 RESULTS = Path(__file__).parents[2] / "build" / "bench.json"
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 PER_SESSION = {"agent_runs": 10, "handoffs": 5, "llm_calls": 20, "tool_calls": 15}  # 50 operations
+BESIDE = {"bottlenecks": 3}  # rows a session that are no operations
 BATCHES = 20
 
 AT = "toDateTime64('2026-01-01 00:00:00', 9, 'UTC') + toIntervalSecond(session * 4) + toIntervalMillisecond(i * 300)"
@@ -59,6 +61,10 @@ COLUMNS = {
     "tool_calls": f"""id AS session_id, trace AS trace_id, span AS span_id, {RUN.format("intDiv(i, 2)")} AS run_id,
         agent, concat('tool-', toString(h % 9)) AS tool, at, h % 3000000000 AS duration_ns,
         if(h % 11 = 0, 'error', 'ok') AS status""",
+    "bottlenecks": """id AS session_id, agent, at AS started_at, i + 1 AS rank, 3 AS runs, h % 2 AS errors,
+        h % 9000000000 AS critical_ns, h % 2000000000 AS waiting_ns, h % 4000000000 AS model_ns,
+        h % 1000000000 AS tool_ns, h % 500000000 AS queue_ns, h % 3 AS retries, h % 100000000 AS retry_ns,
+        h % 3000000000 AS saves_ns, 20000000000 AS session_ns, 0.2 AS share""",
 }
 
 
@@ -66,7 +72,7 @@ def fill(store: Store, sessions: int) -> None:
     batch = sessions // BATCHES
     for number in range(BATCHES):
         for table, columns in COLUMNS.items():
-            each = PER_SESSION.get(table, 1)
+            each = {**PER_SESSION, **BESIDE}.get(table, 1)
             for version, share in ((1, 1), (2, 10)):
                 rows = store.arrow(
                     f"""
@@ -82,7 +88,14 @@ def fill(store: Store, sessions: int) -> None:
                 store.insert_arrow(f"fact_{table}", rows, token=f"bench:{number}:{table}:{version}")
 
 
-GIANT = {"sessions": 1, "agent_runs": 3_000, "handoffs": 1_500, "llm_calls": 12_000, "tool_calls": 16_500}
+GIANT = {
+    "sessions": 1,
+    "agent_runs": 3_000,
+    "handoffs": 1_500,
+    "llm_calls": 12_000,
+    "tool_calls": 16_500,
+    "bottlenecks": 100,
+}
 
 
 def fill_giant(store: Store) -> None:
@@ -119,6 +132,8 @@ QUESTIONS: dict[str, Callable[[str, int], str]] = {
     "errors": lambda since, _: f"errors?since={since}",
     "tools": lambda since, _: f"tools?since={since}",
     "summary": lambda since, _: f"summary?since={since}",
+    "bottlenecks": lambda since, _: f"bottlenecks?since={since}",
+    "those of a session": lambda _, n: f"bottlenecks?session=session-{n}",
     "timeline": lambda since, _: f"timeline?step=900&since={since}",
     "one agent": lambda since, n: f"runs?limit=100&agent=agent-{n % 100}&since={since}",
     "page 20 of sessions": lambda since, _: f"sessions?limit=100&offset=2000&since={since}",
@@ -211,6 +226,7 @@ def main() -> None:
             "SELECT table, count() AS parts FROM system.parts WHERE active AND table LIKE 'fact%' GROUP BY 1"
         )
         print({row["table"]: row["parts"] for row in parts})
+        print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; times mean little above one a core")
         with served(store) as base:
             rows = {"operations": arguments.operations, **measured(base, arguments.rounds, sessions)}
         store.close()
