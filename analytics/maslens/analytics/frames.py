@@ -77,6 +77,12 @@ SUSPECTS: Final[Schema] = MappingProxyType({
     "span_id": _TEXT, "run_id": _TEXT, "at": TIME, "confidence": _REAL, "category": _TEXT, "signs": _TEXTS,
     "evidence": _TEXTS, "label_convention": _TEXT,
 })  # fmt: skip
+JUDGE_VERDICTS: Final[Schema] = MappingProxyType({
+    "session_id": _TEXT, "digest": _TEXT, "judged_at": TIME, "evidence": _TEXT, "model": _TEXT, "status": _TEXT,
+    "agent": _TEXT, "step": _COUNT, "trace_id": _TEXT, "span_id": _TEXT, "run_id": _TEXT, "confidence": _REAL,
+    "category": _TEXT, "reason": _TEXT, "label_convention": _TEXT, "calls": _COUNT, "input_tokens": _COUNT,
+    "output_tokens": _COUNT, "cost_usd": _REAL, "unpriced_reason": _TEXT,
+})  # fmt: skip
 CONTEXT_DRIFT: Final[Schema] = MappingProxyType({
     "session_id": _TEXT, "step": _COUNT, "agent": _TEXT, "trace_id": _TEXT, "span_id": _TEXT, "run_id": _TEXT,
     "at": TIME, "distance": _REAL, "goal_facts": _COUNT, "facts_carried": _COUNT, "facts_lost": _COUNT,

@@ -98,6 +98,14 @@ ORDER BY max(at) OVER (PARTITION BY session_id) DESC, session_id, rank {_page(fi
     )
 
 
+def verdicts(filters: Filters) -> Read:
+    where, params = _where(filters, time="judged_at", agent=("agent",))
+    return Read(
+        sql=f"SELECT * FROM judge_verdicts {where} ORDER BY judged_at DESC, session_id, digest {_page(filters)}",
+        params=params,
+    )
+
+
 def context_drift(filters: Filters) -> Read:
     where, params = _where(filters, time="at", agent=("agent",))
     return Read(

@@ -8,6 +8,8 @@ from functools import partial
 from typing import TypeVar
 
 from maslens.analytics.facts import compute
+from maslens.analytics.judge import JudgeConfig
+from maslens.analytics.judging import Judging
 from maslens.analytics.prices import PriceBook
 from maslens.analytics.sidecar import Sidecar, SidecarConfig
 from maslens.cli.faults import BadInput, NotThere
@@ -66,6 +68,21 @@ def sidecar(settings: Settings, store: Store) -> Sidecar:
     prices = in_our_words(lambda: PriceBook.load(settings.price_sheet))
     config = SidecarConfig(interval_s=settings.sidecar_interval_s, idle_s=settings.session_idle_s)
     return Sidecar(store, partial(compute, prices=prices), config)
+
+
+def judging(settings: Settings, store: Store) -> Judging | None:
+    """Not started yet; None unless an endpoint is set."""
+    if settings.judge_url is None:
+        return None
+    config = JudgeConfig(
+        url=settings.judge_url,
+        model=settings.judge_model or "",
+        key=settings.judge_key or "",
+        tokens_per_day=settings.judge_tokens_per_day,
+        retries=settings.judge_retries,
+    )
+    prices = in_our_words(lambda: PriceBook.load(settings.price_sheet))
+    return Judging(store, config, prices=prices, idle_s=settings.session_idle_s)
 
 
 def tokens(settings: Settings) -> Tokens:

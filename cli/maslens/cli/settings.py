@@ -90,6 +90,13 @@ class Settings:
         float, "what an hour of an agent's time costs, in US dollars; see `cost --rate`"
     ] = 0.0
     budgets: Annotated[str | None, "US dollars by hour, day, week or month: `50/day; agent billing 5/day`"] = None
+    judge_url: Annotated[
+        str | None, "base of an OpenAI-compatible API that is asked about failed sessions; unset: no model is asked"
+    ] = None
+    judge_model: Annotated[str | None, "the model that is asked; needed with `judge_url`"] = None
+    judge_key: Annotated[str | None, "its API key; only as MASLENS_JUDGE_KEY, so that no process list shows it"] = None
+    judge_tokens_per_day: Annotated[int, "tokens that the judge may use from midnight to midnight, UTC"] = 200_000
+    judge_retries: Annotated[int, "how often a busy judge is asked again"] = 3
     log_level: Annotated[str, "debug, info, warning or error"] = "info"
 
     def __post_init__(self) -> None:
@@ -125,6 +132,7 @@ class Settings:
             raise SettingError("compute_usd_per_hour", f"must be 0 or more, got {self.compute_usd_per_hour}")
         if self.budgets is not None:
             _check_budgets(self.budgets)
+        _check_judge(self)
         if self.log_level not in LOG_LEVELS:
             raise SettingError("log_level", f"must be one of {', '.join(LOG_LEVELS)}, got {self.log_level!r}")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -234,6 +242,8 @@ def _config_file(path: Path, known: Mapping[str, type]) -> dict[str, object]:
     for name in document:
         if name == "token":
             raise BadInput(f"token in {path}: give the token as MASLENS_TOKEN or in a file named by token_file")
+        if name == "judge_key":
+            raise BadInput(f"judge_key in {path}: give it as MASLENS_JUDGE_KEY")
         if name not in known:
             raise BadInput(f"{path} has an unknown setting {str(name)!r}{nearest(str(name), known)}")
     return {str(name): value for name, value in document.items()}
@@ -297,6 +307,18 @@ def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(parts, (list, tuple)) or not all(isinstance(part, str) for part in parts):
         raise ValueError(value)
     return tuple(part for part in parts if part)
+
+
+def _check_judge(settings: Settings) -> None:
+    if settings.judge_url is not None:
+        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", settings.judge_url):
+            raise SettingError("judge_url", f"must be http(s)://host/..., got {settings.judge_url!r}")
+        if not (settings.judge_model or "").strip():
+            raise SettingError("judge_model", "is missing: judge_url needs it")
+    if settings.judge_tokens_per_day < 1:
+        raise SettingError("judge_tokens_per_day", f"must be at least 1, got {settings.judge_tokens_per_day}")
+    if not 0 <= settings.judge_retries <= 10:
+        raise SettingError("judge_retries", f"must be between 0 and 10, got {settings.judge_retries}")
 
 
 def _check_budgets(text: str) -> None:

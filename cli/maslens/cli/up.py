@@ -96,6 +96,9 @@ def _serve(settings: Settings, *, receiving: bool, computing: bool) -> None:
             sidecar.start()
             watch.start()
             ends.callback(watch.stop)
+            if (judging := machine.judging(settings, store)) is not None:
+                judging.start()
+                ends.callback(judging.stop)
 
         page = HttpServer(
             Guarded(

@@ -79,6 +79,11 @@ CATALOGUE: tuple[Entry, ...] = (
         help="Failed sessions: their steps by how probably each was the decisive mistake, with evidence.",
     ),
     Entry(
+        name="verdicts",
+        module="per_session",
+        help="What the optional judge, a model, said of failed sessions, and what it cost.",
+    ),
+    Entry(
         name="drift",
         module="per_session",
         help="One row a step: how far from the goal, which of its facts were carried or lost, what was compacted.",

@@ -74,6 +74,18 @@ WHERE session_id = {session:String} ORDER BY rank LIMIT 5""",
     return [*told, *evidence.of_span(row, ask), *_found(ask, {"suspects of the session": others})]
 
 
+def _of_verdict(row: Row, ask: Ask, _: Asked) -> list[Evidence]:
+    """The words of the step that was blamed, and the suspects that no model had a hand in."""
+    others = Read(
+        sql="""
+SELECT rank, agent, step, confidence, evidence, span_id FROM suspects
+WHERE session_id = {session:String} ORDER BY rank LIMIT 5""",
+        params={"session": row["session_id"]},
+    )
+    told = _texts(ask, row["trace_id"], {"the step": row["span_id"]})
+    return [*told, *_found(ask, {"suspects of the session": others})]
+
+
 def _of_drift(row: Row, ask: Ask, _: Asked) -> list[Evidence]:
     """The goal and its facts, this step's context, and the steps before it."""
     first = Read(
@@ -187,6 +199,17 @@ QUESTIONS: Mapping[str, Question] = {
             "says no; a session asked for by name is taken to have failed) ranked by how probably each was the "
             "decisive mistake: a softmax over the summed weights of its signs. Decisive is meant as in "
             "Who&When: the earliest step whose correction would have saved the run. Read the evidence: no verdict.",
+        ),
+        Question(
+            name="verdicts",
+            title="The judge's verdicts",
+            read=lambda asked: reads.verdicts(asked.filters),
+            schema=frames.JUDGE_VERDICTS,
+            shown=["session_id", "status", "agent", "step", "confidence", "category", "reason", "model", "cost_usd"],
+            explain=_of_verdict,
+            definition="What a model answered when it was shown the steps of the failed session. It is off unless "
+            "judge_url is set, reads text that others wrote, and has no part in the suspects; unusable answers are "
+            "kept, since they were paid for.",
         ),
         Question(
             name="drift",
