@@ -29,6 +29,7 @@ def main(file: str) -> None:
         store.migrate()
         store.insert_otlp("traces", b"", token="warm-up")
         before, started = _cpu_seconds(), time.monotonic()
+        number = -1
         for number, batch in enumerate(batches(requests)):
             store.insert_otlp("traces", batch, token=f"bench:{number}")
         (row,) = store.rows("SELECT count() AS spans, uniqExact(SpanId) AS ids FROM agent_spans")
@@ -36,7 +37,9 @@ def main(file: str) -> None:
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         store.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({**row, "cpu_s": cpu, "wall_s": wall, "peak_bytes": peak, "disk_bytes": size}))
+    print(
+        json.dumps({**row, "inserts": number + 1, "cpu_s": cpu, "wall_s": wall, "peak_bytes": peak, "disk_bytes": size})
+    )
 
 
 def batches(requests: Sequence[bytes]) -> Iterator[list[bytes]]:

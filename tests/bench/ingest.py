@@ -90,7 +90,7 @@ def _engine(file: Path, spans: int) -> Row:
     return Row(
         name="engine", sent_spans=spans, acknowledged_spans=spans, stored_spans=int(answer["ids"]),
         cpu_s=answer["cpu_s"], wall_s=answer["wall_s"],
-        peak_bytes=answer["peak_bytes"], disk_bytes=answer["disk_bytes"],
+        peak_bytes=answer["peak_bytes"], disk_bytes=answer["disk_bytes"], inserts=answer["inserts"],
     )  # fmt: skip
 
 
@@ -114,12 +114,13 @@ def _maslens(name: str, transport: str, file: Path, spans: int, *, computing: bo
             cpu, wall = cpu_seconds(pid) - before, time.monotonic() - started
             peak = resident_bytes(pid, peak=True)
             stored = min(stored, _ask(up, question))
+            inserts = _inserts(up)
             size = disk_bytes(up.data) - size
         finally:
             up.kill()  # an orderly end would compute facts first
         return Row(
             name=name, sent_spans=spans, acknowledged_spans=sent["acknowledged"] * SPANS_PER_REQUEST,
-            stored_spans=stored, cpu_s=cpu, wall_s=wall, peak_bytes=peak, disk_bytes=size,
+            stored_spans=stored, cpu_s=cpu, wall_s=wall, peak_bytes=peak, disk_bytes=size, inserts=inserts,
         )  # fmt: skip
 
 
@@ -137,6 +138,13 @@ def _ask(up: Up, sql: str) -> int:
         return int(answer.read() or 0)
 
 
+def _inserts(up: Up) -> int:
+    """How many the loader made: each has a constant cost, so a rate says little without it."""
+    with urllib.request.urlopen(f"{up.url}/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    return int(float(next(line for line in lines if line.startswith("maslens_loader_inserts_total")).split()[-1]))
+
+
 def _until(count: Callable[[], int], wanted: int) -> int:
     """The count as soon as it is `wanted`, or what it stands at after five minutes."""
     give_up = time.monotonic() + PATIENCE_S
@@ -146,13 +154,16 @@ def _until(count: Callable[[], int], wanted: int) -> int:
 
 
 def _print(rows: list[Row]) -> None:
-    table = Table("system", "spans", "missing", "CPU s", "wall s", "spans per CPU s", "peak MiB", "bytes/span")
+    table = Table(
+        "system", "spans", "missing", "CPU s", "wall s", "spans per CPU s", "inserts", "peak MiB", "bytes/span"
+    )
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows:
         table.add_row(
             row.name, f"{row.sent_spans:,}", f"{row.acknowledged_spans - row.stored_spans:,}", f"{row.cpu_s:.1f}",
-            f"{row.wall_s:.1f}", f"{row.spans_per_cpu_s:,.0f}", f"{row.peak_bytes / 2**20:,.0f}",
+            f"{row.wall_s:.1f}", f"{row.spans_per_cpu_s:,.0f}", "–" if row.inserts is None else f"{row.inserts}",
+            f"{row.peak_bytes / 2**20:,.0f}",
             f"{row.disk_bytes / max(row.stored_spans, 1):,.0f}",
         )  # fmt: skip
     console = Console(width=120)
@@ -162,6 +173,8 @@ def _print(rows: list[Row]) -> None:
     for name, bar in (("engine", "0.8"), ("collector", "1.5"), ("phoenix", "100"), ("mlflow", "100")):
         if ours and rate.get(name):
             console.print(f"maslens / {name}: {ours / rate[name]:.2f} (to reach: {bar})")
+    if rate.get("engine") and rate.get("maslens grpc"):
+        console.print(f"maslens over gRPC / engine: {rate['maslens grpc'] / rate['engine']:.2f} (to reach: 0.8)")
 
 
 def _save(rows: list[Row]) -> None:

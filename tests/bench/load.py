@@ -35,13 +35,15 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--content-type", default="application/x-protobuf", help="over HTTP")
+    parser.add_argument("--header", action="append", default=[], metavar="NAME=VALUE", help="over HTTP, one more")
     arguments = parser.parse_args()
     bodies: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     for body in read_requests(arguments.file):
         bodies.put(body)
     tally = Tally(rate=arguments.rate)
     over_grpc = urlsplit(arguments.url).scheme == "grpc"
-    send = _grpc if over_grpc else partial(_http, headers={"content-type": arguments.content_type})
+    headers = dict(header.split("=", 1) for header in arguments.header) | {"content-type": arguments.content_type}
+    send = _grpc if over_grpc else partial(_http, headers=headers)
     workers = [threading.Thread(target=send, args=(arguments.url, bodies, tally)) for _ in range(arguments.connections)]
     for worker in workers:
         worker.start()

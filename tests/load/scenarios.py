@@ -113,14 +113,18 @@ def trace(*, spans: int = 50_000) -> Outcome:
             "input_tokens": 100 * calls, "output_tokens": 10 * calls,
         }  # fmt: skip
         sql = f"SELECT {', '.join(f'toInt64({name}) AS {name}' for name in expected)} FROM sessions"
+        runs_sql = "SELECT toInt64(count()) AS n, toInt64(uniqExact(run_id)) AS ids FROM agent_runs"
+        every_run = {"n": agents, "ids": agents}
         give_up = time.monotonic() + LOADED_S
-        while (seen := _rows(up, sql)) != [expected] and time.monotonic() < give_up:
+        while True:  # the facts of a session are written table by table
+            seen, runs = _rows(up, sql), _rows(up, runs_sql)
+            if (seen == [expected] and runs == [every_run]) or time.monotonic() > give_up:
+                break
             time.sleep(0.5)
         took = time.monotonic() - started
-        runs = _rows(up, "SELECT toInt64(count()) AS n, toInt64(uniqExact(run_id)) AS ids FROM agent_runs")
         peak = resident_bytes(_pid(up), peak=True)
     wrong = "" if seen == [expected] else f"the session says {seen}, not {expected}"
-    if runs != [{"n": agents, "ids": agents}]:
+    if runs != [every_run]:
         wrong += f" agent runs {runs}, not {agents}"
     line = f"trace: {spans:,} spans of one trace in the facts after {took:.1f} s, at most {peak / MIB:,.0f} MiB"
     return _outcome(line, spans, stored, ids, sent, wrong)
