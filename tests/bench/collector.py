@@ -71,11 +71,11 @@ def row(file: Path, spans: int) -> Row | None:
             stored = min(seen, _ask(clickhouse, "SELECT uniqExact(SpanId) FROM agent_spans"))
             peak = sum(resident_bytes(pid, peak=True) for pid in pids)
         finally:
-            front.terminate()
+            front.kill()  # everything is measured; an orderly end would wait for its retries
             front.wait(30)
             assert engine.stdin is not None
             engine.stdin.close()
-            engine.wait(30)
+            engine.wait(120)
             engine.stdout.close()
         if stored < acknowledged:
             print(

@@ -56,7 +56,10 @@ def main() -> None:
             runs = []
             for turn in range(arguments.repeat):
                 print(f"{name}: run {turn + 1} of {arguments.repeat} ...", file=sys.stderr)
-                runs.append(_run(name, count, Path(folder), seed=turn))
+                try:
+                    runs.append(_run(name, count, Path(folder), seed=turn))
+                except (subprocess.SubprocessError, OSError, AssertionError) as reason:
+                    print(f"{name}: left out, {reason}", file=sys.stderr)
             runs = [run for run in runs if run is not None]
             if runs:
                 rows.append(sorted(runs, key=lambda run: run.spans_per_cpu_s)[len(runs) // 2])

@@ -60,7 +60,7 @@ class Row:
 
 
 def phoenix(requests: Sequence[bytes], spans: int) -> Row | None:
-    """Feed `requests` (`spans` in all) to Phoenix over OTLP/HTTP; None, with the reason on stderr, where it is absent."""
+    """Feed `requests` (`spans` in all) to Phoenix over OTLP/HTTP; None, and why on stderr, where it is absent."""
     with _left_out("phoenix"):
         return _phoenix(requests, spans)
     return None
