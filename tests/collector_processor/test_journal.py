@@ -410,6 +410,20 @@ def _version_1(directory: Path) -> None:
     (directory / "cuts").write_bytes(lines)
 
 
+def test_an_old_record_at_the_end_hides_nothing_that_comes_later(tmp_path: Path) -> None:
+    """A file system may give back blocks of another time: numbers never go back."""
+    with opened(tmp_path) as journal:
+        fill(journal, b"first", b"second", b"third")
+    path = segment_files(tmp_path)[0]
+    raw = path.read_bytes()
+    path.write_bytes(raw + raw[SEGMENT_HEADER : SEGMENT_HEADER + RECORD_HEADER + len(b"first")])
+    with opened(tmp_path) as journal:
+        assert everything(journal) == [b"first", b"second", b"third"]
+        fill(journal, b"next")
+        assert everything(journal) == [b"next"]
+        assert journal.stats().torn_bytes == RECORD_HEADER + len(b"first")
+
+
 def test_version_1_is_read_whoever_wrote_it(tmp_path: Path) -> None:
     directory = tmp_path / "journal"
     _version_1(directory)

@@ -3,6 +3,8 @@
     python -m tests.torture.kill --kills 100
 
 A request is sent once. When its answer never came, its spans may be stored or not, but never twice and never in part.
+The process holds receiver, loader and sidecar, and inserts dead letters again all the while; the first kills come while
+the tables are made. Afterwards facts are checked against spans: one model call each.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from typing import Any
 
 import grpc
 import numpy as np
+from maslens.collector_processor import DeadLetters
+from maslens.collector_processor.signals import Signal
 from maslens.storage import open_store
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -40,7 +44,8 @@ RECONNECT = [
     ("grpc.max_reconnect_backoff_ms", 100),
     ("grpc.use_local_subchannel_pool", 1),
 ]
-TABLES = {"traces": ("otel_traces", "agent_spans"), "logs": ("otel_logs",)}
+TABLES = {"traces": ("otel_traces", "agent_spans", "llm_calls"), "logs": ("otel_logs",)}
+SPAN_ID = {"llm_calls": "span_id"}
 
 
 @dataclass
@@ -140,9 +145,15 @@ def torture(kills: int, *, seed: int, directory: Path, senders: int = 4, say: An
     rng = random.Random(seed)
     told, stop = Told(), threading.Event()
     server = Server(directory)
+    for _ in range(min(3, kills)):  # while the engine opens and the tables are made
+        server.start()
+        time.sleep(rng.uniform(0.5, 4.0))
+        server.kill()
     server.start()
     server.wait_ready()
-    threads = [
+    letters = threading.Thread(target=_put_aside, args=(directory, told, stop, random.Random(seed)))
+    threads = [letters]
+    threads += [
         threading.Thread(target=_send, args=(server, told, stop, random.Random(seed * 1000 + number), number))
         for number in range(senders)
     ]
@@ -202,6 +213,18 @@ def _send(server: Server, told: Told, stop: threading.Event, rng: random.Random,
         connection.close()
 
 
+def _put_aside(directory: Path, told: Told, stop: threading.Event, rng: random.Random) -> None:
+    """Dead letters, as a loader leaves them behind; each must be in the tables in the end, once."""
+    folder = DeadLetters(directory / "otlp" / "deadletter")
+    while not stop.wait(rng.uniform(0.0, 0.5)):
+        kind: Signal = rng.choice(("traces", "logs"))
+        size = rng.choice((1, 50))
+        start = told.reserve(size)
+        body, token = _request(kind, start, size, rng), f"letter:{start}"
+        folder.add(body, signal=kind, reason="torture", token=token, items=size, received_ns=time.time_ns())
+        told.sent(kind, start, size, acknowledged=True)
+
+
 def _request(kind: str, start: int, size: int, rng: random.Random) -> bytes:
     """Spans (or log records, which carry their id as a span id) numbered from `start`."""
     now, trace = time.time_ns(), os.urandom(16)
@@ -216,9 +239,16 @@ def _request(kind: str, start: int, size: int, rng: random.Random) -> bytes:
         return logs.SerializeToString()
     traces = ExportTraceServiceRequest()
     spans = traces.resource_spans.add().scope_spans.add().spans
+    call = KeyValue(key="gen_ai.operation.name", value=AnyValue(string_value="chat"))
+    model = KeyValue(key="gen_ai.request.model", value=AnyValue(string_value="gpt-4.1-mini"))
     for each in ids:
         spans.add(
-            name="s", trace_id=trace, span_id=each, start_time_unix_nano=now, end_time_unix_nano=now, attributes=[pair]
+            name="s",
+            trace_id=trace,
+            span_id=each,
+            start_time_unix_nano=now,
+            end_time_unix_nano=now + 1000,
+            attributes=[call, model, pair],
         )
     return traces.SerializeToString()
 
@@ -229,7 +259,8 @@ def _verdict(kills: int, told: Told, directory: Path) -> Verdict:
     try:
         for kind, tables in TABLES.items():
             for table in tables:
-                column = store.arrow(f"SELECT reinterpretAsUInt64(reverse(unhex(SpanId))) AS id FROM {table}")["id"]
+                name = SPAN_ID.get(table, "SpanId")
+                column = store.arrow(f"SELECT reinterpretAsUInt64(reverse(unhex({name}))) AS id FROM {table}")["id"]
                 seen = np.bincount(column.to_numpy().astype(np.int64), minlength=told.next_id)
                 expected = np.zeros(len(seen), dtype=bool)
                 for start, end, acknowledged in told.ranges[kind]:

@@ -22,7 +22,7 @@ from maslens.cli.settings import CONFIG_VARIABLE, ENV_PREFIX, Settings, briefs
 from maslens.cli.sources import Owner, Source, open_source
 from maslens.cli.symptoms import SYMPTOMS
 from maslens.cli.text import human_bytes, safe
-from maslens.collector_processor import Journal, JournalBusy, JournalError
+from maslens.collector_processor import DeadLetters, Journal, JournalBusy, JournalError
 from maslens.collector_processor.signals import SIGNALS
 from rich.console import Console
 from rich.text import Text
@@ -44,6 +44,7 @@ class Finding:
 def examine(settings: Settings, *, url: str | None, form: Format, environ: Mapping[str, str]) -> int:
     """Run every check, write what they found; the exit code."""
     findings = [*_place(settings, url), *_ports(settings, url), *_exporter(environ, settings), *_names(environ)]
+    findings += _dead_letters(settings, url)
     try:
         source = open_source(settings, url=url)
     except Fault as reason:
@@ -125,6 +126,25 @@ def _ports(settings: Settings, url: str | None) -> Iterator[Finding]:
             found=f"port {port} ({name}) is taken by another program",
             cure=f"stop it, or move ours: maslens up --{name.replace('_', '-')} PORT",
         )
+
+
+def _dead_letters(settings: Settings, url: str | None) -> Iterator[Finding]:
+    """Mistake 13: requests that were put aside, and nobody looked."""
+    folder = settings.journal_directory / "deadletter"
+    if url is not None or not folder.is_dir():
+        return
+    letters = DeadLetters(folder).list()
+    if not letters:
+        yield Finding(check="dead letters", state=OK, found="none")
+        return
+    items = sum(letter.items for letter in letters)
+    yield Finding(
+        check="dead letters",
+        state=FAIL,
+        found=f"{len(letters):,} requests with {items:,} spans and log records were refused for good, the last one "
+        f"because: {letters[-1].reason[:200]}",
+        cure="`maslens deadletter list` says why each; after the cause is gone, `maslens deadletter retry`",
+    )
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -226,6 +246,13 @@ def _running(settings: Settings, url: str | None) -> Iterator[Finding]:
         yield Finding(check="server", state=FAIL, found=f"{address} does not answer /metrics", cure="see its log")
         return
     yield Finding(check="server", state=OK, found=f"{address} answers")
+    if values.get("maslens_receiver_refusing"):
+        yield Finding(
+            check="receiver",
+            state=FAIL,
+            found=f"{address} takes nothing just now: its journal or its disk is full",
+            cure="see /readyz for which; make room, raise journal_max_bytes, or get the store to keep up",
+        )
     lag = values.get("maslens_journal_lag_seconds", values.get("maslens_loader_lag_seconds", 0.0))
     yield Finding(
         check="journal",

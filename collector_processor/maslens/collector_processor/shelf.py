@@ -157,6 +157,8 @@ class Shelf:
         for segment, end in segments:
             offset = start.offset if segment.number == start.segment else SEGMENT_HEADER
             for found in segment.read(offset, end, None if headers_only else signal):
+                if isinstance(found, Record) and found.header.sequence < expected:  # an older one where it cannot be
+                    found = Damage(found.offset, found.end)
                 if isinstance(found, Damage):
                     damaged = damaged or (segment.number, found)
                     self._set_aside(segment, found)
@@ -251,7 +253,7 @@ class Shelf:
         """Find the last record of the newest segment and cut off what an interrupted write left behind it."""
         end = SEGMENT_HEADER
         for found in segment.read(SEGMENT_HEADER, segment.end, None):
-            if isinstance(found, Record):
+            if isinstance(found, Record) and found.header.sequence >= segment.next_sequence:
                 segment.next_sequence, end = found.header.sequence + 1, found.end
         if end < segment.end:
             self.losses.torn_bytes += segment.end - end
