@@ -64,8 +64,8 @@ def protobuf(data: bytes) -> None:
         assert (again.items, again.rejected) == (kept.items, {})
         assert count(again.body) == kept.items
         if kept.items:  # else nothing of it goes anywhere
-            MESSAGES[signal].FromString(kept.body)
-            MESSAGES[signal].FromString(REDACTION(signal, kept.body))
+            redacted = prepare(signal, REDACTION(signal, kept.body), now_ns=NOW, window=Window())
+            assert (redacted.items, redacted.rejected) == (kept.items, {})
 
 
 def otlp_json(data: bytes) -> None:

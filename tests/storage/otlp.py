@@ -193,9 +193,9 @@ def as_string(value: AnyValue) -> str:
 
 def _go_float(number: float) -> str:
     if math.isnan(number):
-        return "json: unsupported value: NaN"
+        return "NaN"
     if math.isinf(number):
-        return f"json: unsupported value: {'+' if number > 0 else '-'}Inf"
+        return "Infinity" if number > 0 else "-Infinity"
     exact = Decimal(repr(number))
     if number == 0 or 1e-6 <= abs(number) < 1e21:
         text = f"{exact:f}"

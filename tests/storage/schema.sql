@@ -1066,7 +1066,7 @@ PARTITION BY toDate(Timestamp)
 ORDER BY (toStartOfFiveMinutes(Timestamp), ServiceName, Timestamp)
 SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 10485760, min_level_for_wide_part = 1, min_columns_to_activate_adaptive_write_buffer = 1;
 
-CREATE MATERIALIZED VIEW otel_logs_decode TO otel_logs; -- cc1f33219e695bb3
+CREATE MATERIALIZED VIEW otel_logs_decode TO otel_logs; -- 21b7c61876cd5d37
 
 CREATE TABLE otel_traces
 (
@@ -1104,7 +1104,7 @@ PARTITION BY toDate(Timestamp)
 ORDER BY (ServiceName, SpanName, toDateTime(Timestamp))
 SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 10485760, min_level_for_wide_part = 1, min_columns_to_activate_adaptive_write_buffer = 1;
 
-CREATE MATERIALIZED VIEW otel_traces_decode TO otel_traces; -- c28e8458eb6e91a3
+CREATE MATERIALIZED VIEW otel_traces_decode TO otel_traces; -- 762f995b78192681
 
 CREATE TABLE otel_traces_trace_id_ts
 (

@@ -28,7 +28,9 @@ FROM (SELECT ServiceName, Timestamp > now64(9) + INTERVAL 2 MINUTE AS future FRO
         check="agents",
         said="model calls belong to no agent",
         cure="name the agents: maslens.instrumentation.agent(...), or an instrumentor that writes gen_ai.agent.name",
-        sql="SELECT countIf(agent = '') AS bad, count() AS of, anyIf(model, agent = '') AS example FROM llm_calls",
+        sql="""
+SELECT countIf(nobodys) AS bad, count() AS of, anyIf(model, nobodys) AS example
+FROM (SELECT model, agent IN ('', '(unattributed)') AS nobodys FROM llm_calls)""",
     ),
     Symptom(
         check="attribute limit",

@@ -46,8 +46,8 @@ def _text(value: str) -> str:
 def _double(text: str) -> str:
     """The engine's text of a double as Go's JSON writes it; they part over infinities, NaN and large exponents."""
     return f"""multiIf(
-            {text} IN ('inf', '-inf', 'nan'), concat('json: unsupported value: ',
-                transform(assumeNotNull({text}), ['inf', '-inf', 'nan'], ['+Inf', '-Inf', 'NaN'], '')),
+            {text} IN ('inf', '-inf', 'nan'),
+                transform(assumeNotNull({text}), ['inf', '-inf', 'nan'], ['Infinity', '-Infinity', 'NaN'], ''),
             match({text}, 'e[0-9]'), replaceOne({text}, 'e', 'e+'),
             {text})"""
 

@@ -248,6 +248,39 @@ def test_javascript(
         assert bytes.fromhex(said["traceId"]) in body
 
 
+@pytest.mark.parametrize("transport", ["http", "proto"])
+def test_javascript_that_was_pushed_back_comes_again(
+    tmp_path: Path, javascript: Callable[..., dict[str, Any]], transport: str
+) -> None:
+    """503 with Retry-After, as long as the journal is full. (Its gRPC exporter does not try again at all.)"""
+    full = JournalConfig(segment_bytes=4096, max_bytes=16384, min_free_bytes=0)
+    with receiving(tmp_path, journal=full) as (receiver, store):
+        away = threading.Event()
+
+        def before(_token: str, _body: bytes) -> None:
+            if not away.is_set():
+                raise Unavailable("away")
+
+        store.before = before
+        while receiver.journal.refusal() is None:
+            receiver.journal.append("logs", b"x" * 2000, items=1).result(5)
+            time.sleep(0.01)
+
+        def until_refused() -> None:
+            deadline = time.monotonic() + 50
+            while not receiver.intake.counters.stats().refused.get("journal_full") and time.monotonic() < deadline:
+                time.sleep(0.02)
+            away.set()
+
+        watching = threading.Thread(target=until_refused)
+        watching.start()
+        said = javascript(transport, f"http://127.0.0.1:{receiver.http_port}/v1/traces", "js")
+        watching.join()
+        assert receiver.intake.counters.stats().refused["journal_full"] >= 1
+        assert receiver.drained(20)
+        assert len(store.span_names()) == said["spans"] == 5
+
+
 # --- the Collector ----------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +288,28 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["grpc", "http"])
+@pytest.mark.parametrize("signal", ["traces", "logs"])
+def test_telemetrygen(tmp_path: Path, signal: str, transport: str) -> None:
+    """The Collector project's own load generator: everything it sent is here once."""
+    missing = collector_build.missing()
+    if missing is not None:
+        pytest.skip(missing)
+    with receiving(tmp_path) as (receiver, store):
+        port = receiver.grpc_port if transport == "grpc" else receiver.http_port
+        command = [
+            str(collector_build.telemetrygen()), signal, f"--{signal}=200", "--workers=2", "--rate=0",
+            f"--otlp-endpoint=127.0.0.1:{port}", "--otlp-insecure", *(["--otlp-http"] if transport == "http" else []),
+        ]  # fmt: skip
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert ran.returncode == 0, ran.stderr
+        assert receiver.drained(30)
+        found = store.span_names() if signal == "traces" else store.log_bodies()
+        assert len(found) == (800 if signal == "traces" else 400)  # of each worker; a trace is two spans
+        assert receiver.intake.counters.stats().refused == {}
 
 
 @pytest.mark.slow
@@ -283,6 +338,13 @@ def test_the_collector_in_front(tmp_path: Path) -> None:
         with closing(exporter):
             names = [f"n{n}" for n in range(200)]
             assert exporter.export(some_spans(*names[:100])) is SpanExportResult.SUCCESS
+            logs = LoggerProvider()
+            logs.add_log_record_processor(
+                SimpleLogRecordProcessor(GrpcLogExporter(endpoint=f"127.0.0.1:{incoming}", insecure=True, timeout=20))
+            )
+            for number in range(20):
+                logs.get_logger("test").emit(body=f"l{number}", event_name="gen_ai.choice")
+            logs.shutdown()
             with receiving(tmp_path / "ours", grpc_port=ours) as (receiver, store):
                 assert exporter.export(some_spans(*names[100:])) is SpanExportResult.SUCCESS
                 deadline = time.monotonic() + 60
@@ -290,6 +352,10 @@ def test_the_collector_in_front(tmp_path: Path) -> None:
                     time.sleep(0.2)
                 assert receiver.drained(20)
                 assert sorted(store.span_names()) == sorted(names)
+                while len(store.log_bodies()) < 20 and time.monotonic() < deadline:
+                    time.sleep(0.2)
+                assert receiver.drained(20)
+                assert sorted(store.log_bodies()) == sorted(f"l{number}" for number in range(20))
     finally:
         collector.terminate()
         collector.wait(30)
