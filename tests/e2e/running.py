@@ -76,7 +76,7 @@ class Up:
     def log(self) -> Path:
         return self.data.parent / f"{self.data.name}.log"
 
-    def start(self, *, within_s: float = 90) -> Up:
+    def start(self, *, within_s: float = 180) -> Up:
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 [*COMMAND, "up", f"--data={self.data}", *ANY_PORTS, *self.flags],

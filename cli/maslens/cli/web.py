@@ -177,6 +177,9 @@ def _loader(receiver: Receiver) -> dict[str, object]:
         "loaded_bytes_total": loader.loaded_bytes,
         "inserts_total": loader.inserts,
         "insert_seconds_total": loader.insert_seconds,
+        "inserts_within_seconds_total": {
+            f"{bound:g}": number for bound, number in loader.insert_seconds_buckets.items()
+        },
         "retries_total": loader.retries,
         "rejected_batches_total": loader.rejected_batches,
         "dead_letters_total": loader.dead_letters,
@@ -193,6 +196,12 @@ def _loader(receiver: Receiver) -> dict[str, object]:
 
 _LOADER_HELP = {
     "loaded_items_total": "Spans and log records inserted, by signal.",
+    "inserts_within_seconds_total": "Inserts that took no longer than so many seconds.",
+    "dead_letter_items_total": "Spans and log records in the requests put aside.",
+    "dead_letters_expired_total": "Dead letters removed because of their age.",
+    "lost_batches_total": "Batches of which the disk gave nothing back.",
+    "parked_requests": "Requests that fail again and again without being refused: tried once a minute.",
+    "failing_since_timestamp_seconds": "Since when the batch is failing that is tried now; 0 while all is well.",
     "retries_total": "Inserts that were tried again, under the same token.",
     "dead_letters_total": "Requests the store refused for good, put aside.",
     "dead_letters_dropped_total": "Requests refused for good while the dead-letter folder was at its limit.",

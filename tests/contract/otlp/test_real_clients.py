@@ -268,7 +268,7 @@ def test_javascript_that_was_pushed_back_comes_again(
 
         def until_refused() -> None:
             deadline = time.monotonic() + 50
-            while not receiver.intake.counters.stats().refused.get("journal_full") and time.monotonic() < deadline:
+            while not receiver.metrics().intake.refused.get("journal_full") and time.monotonic() < deadline:
                 time.sleep(0.02)
             away.set()
 
@@ -276,7 +276,7 @@ def test_javascript_that_was_pushed_back_comes_again(
         watching.start()
         said = javascript(transport, f"http://127.0.0.1:{receiver.http_port}/v1/traces", "js")
         watching.join()
-        assert receiver.intake.counters.stats().refused["journal_full"] >= 1
+        assert receiver.metrics().intake.refused["journal_full"] >= 1
         assert receiver.drained(20)
         assert len(store.span_names()) == said["spans"] == 5
 
@@ -309,7 +309,7 @@ def test_telemetrygen(tmp_path: Path, signal: str, transport: str) -> None:
         assert receiver.drained(30)
         found = store.span_names() if signal == "traces" else store.log_bodies()
         assert len(found) == (800 if signal == "traces" else 400)  # of each worker; a trace is two spans
-        assert receiver.intake.counters.stats().refused == {}
+        assert receiver.metrics().intake.refused == {}
 
 
 @pytest.mark.slow
