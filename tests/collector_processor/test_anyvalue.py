@@ -7,10 +7,11 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from maslens.collector_processor.anyvalue import json_text, number_text, quoted
-from maslens.collector_processor.wire import AnyValue
+from maslens.collector_processor.deep_values import flatten_deep
+from maslens.collector_processor.wire import AnyValue, KeyValue
 from opentelemetry.proto.common.v1 import common_pb2
 
 
@@ -106,6 +107,7 @@ def text(message: common_pb2.AnyValue) -> str:
         pytest.param(["stop"], '["stop"]', id="finish reasons"),
         pytest.param({"b": 1, "a": None, "é": 2, "B": []}, '{"B":[],"a":null,"b":1,"é":2}', id="keys in byte order"),
         pytest.param({"by": b"\x01\x02\xff"}, '{"by":"AQL/"}', id="bytes as base64"),
+        pytest.param([b"", ""], '[null,""]', id="no bytes at all"),
         pytest.param([True, False, 2**63 - 1, 1.0], "[true,false,9223372036854775807,1]", id="scalars"),
         pytest.param([{"role": "user", "parts": [{"content": "hi"}]}], '[{"parts":[{"content":"hi"}],"role":"user"}]'),
         pytest.param([math.nan, -math.inf], '["NaN","-Infinity"]', id="not finite: kept as text"),
@@ -129,3 +131,16 @@ def test_what_comes_out_is_the_json_of_what_went_in(content: Any) -> None:
     assert json.loads(written) == content
     expected = json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
     assert written == expected.replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
+
+
+@settings(deadline=None)
+@given(
+    st.recursive(
+        plain | st.floats() | st.binary(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    )
+)
+def test_the_way_without_recursion_writes_the_same(content: Any) -> None:
+    pair = common_pb2.KeyValue(key="k", value=value([content]))
+    flat = KeyValue.FromString(flatten_deep(KeyValue, pair.SerializeToString()))
+    assert flat.value.text.decode() == text(value([content]))

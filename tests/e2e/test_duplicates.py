@@ -126,7 +126,7 @@ def without(content: Any) -> Any:
             key: without(value)
             for key, value in content.items()
             if not key.endswith("_id")
-            and key not in ("at", "duplicate_spans", "version", "updated_at")
+            and key not in ("at", "last_seen", "first_seen", "duplicate_spans", "version")
             and not key.endswith(("_at", "_ms", "_ns"))
         }
     if isinstance(content, list):

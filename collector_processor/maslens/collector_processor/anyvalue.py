@@ -31,7 +31,7 @@ def json_text(value: Any) -> str:
         return text if math.isfinite(value.number) else f'"{text}"'
     if kind == "flag":
         return "true" if value.flag else "false"
-    if kind == "raw":
+    if kind == "raw" and value.raw:  # of none at all the Collector writes null
         return f'"{base64.b64encode(value.raw).decode()}"'
     return "null"
 

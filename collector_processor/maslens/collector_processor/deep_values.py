@@ -136,7 +136,7 @@ def _scalar(kind: int, content: memoryview) -> str:
     if kind == 4:
         (real,) = struct.unpack("<d", content)
         return number_text(real) if math.isfinite(real) else f'"{number_text(real)}"'
-    return f'"{base64.b64encode(content).decode()}"' if kind == 7 else "null"
+    return f'"{base64.b64encode(content).decode()}"' if kind == 7 and content else "null"
 
 
 _WIRE: Final = {1: 2, 2: 0, 3: 0, 4: 1, 5: 2, 6: 2, 7: 2}

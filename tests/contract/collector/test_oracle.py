@@ -177,6 +177,17 @@ def rows(store: Store, sql: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in raw.splitlines()]
 
 
+def differences(left: Any, right: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(left, dict) and isinstance(right, dict) and left.keys() == right.keys():
+        for key in left:
+            yield from differences(left[key], right[key], f"{where}/{key}")
+    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        for index, (one, other) in enumerate(zip(left, right, strict=True)):
+            yield from differences(one, other, f"{where}/{index}")
+    elif left != right:
+        yield where, left, right
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_collector_and_we_store_the_same(oracle: Oracle, tmp_path: Path) -> None:
@@ -200,7 +211,7 @@ def test_the_collector_and_we_store_the_same(oracle: Oracle, tmp_path: Path) -> 
             mine, expected = rows(ours, sql), rows(oracle.theirs, sql)
             assert len(mine) == len(expected) == number
             for left, right in zip(mine, expected, strict=True):
-                different = {name: (left[name], right[name]) for name in right if left[name] != right[name]}
-                assert not different, (left["SpanId"], different)
+                different = list(differences(left, right))
+                assert not different, f"{left['SpanId']}, ours and theirs: {different[0]}"
     finally:
         ours.close()

@@ -77,6 +77,24 @@ def closing(exporter: Any) -> Iterator[Any]:
         exporter.shutdown()
 
 
+@contextmanager
+def once_refused(receiver: Receiver, event: threading.Event) -> Iterator[None]:
+    """Sets `event` as soon as somebody was told that the journal is full."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + 50
+        while not receiver.metrics().intake.refused.get("journal_full") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        event.set()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield
+    finally:
+        watching.join()
+
+
 BOTH = pytest.mark.parametrize("transport", ["grpc", "http"])
 
 
@@ -126,8 +144,7 @@ def test_a_client_that_was_pushed_back_comes_again_and_its_spans_are_stored_once
         while receiver.journal.refusal() is None:
             receiver.journal.append("logs", b"x" * 2000, items=1).result(5)
             time.sleep(0.01)
-        threading.Timer(0.5, away.set).start()
-        with closing(span_exporter(transport, receiver, timeout=10)) as exporter:
+        with once_refused(receiver, away), closing(span_exporter(transport, receiver, timeout=10)) as exporter:
             assert exporter.export(some_spans("a")) is SpanExportResult.SUCCESS
         assert receiver.metrics().intake.refused.get("journal_full", 0) >= 1
         assert receiver.drained(20)
@@ -266,16 +283,8 @@ def test_javascript_that_was_pushed_back_comes_again(
             receiver.journal.append("logs", b"x" * 2000, items=1).result(5)
             time.sleep(0.01)
 
-        def until_refused() -> None:
-            deadline = time.monotonic() + 50
-            while not receiver.metrics().intake.refused.get("journal_full") and time.monotonic() < deadline:
-                time.sleep(0.02)
-            away.set()
-
-        watching = threading.Thread(target=until_refused)
-        watching.start()
-        said = javascript(transport, f"http://127.0.0.1:{receiver.http_port}/v1/traces", "js")
-        watching.join()
+        with once_refused(receiver, away):
+            said = javascript(transport, f"http://127.0.0.1:{receiver.http_port}/v1/traces", "js")
         assert receiver.metrics().intake.refused["journal_full"] >= 1
         assert receiver.drained(20)
         assert len(store.span_names()) == said["spans"] == 5
