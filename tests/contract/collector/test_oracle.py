@@ -136,7 +136,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
     if (reason := missing()) is not None:
         pytest.skip(reason)
     folder, port = tmp_path_factory.mktemp("oracle"), free_port()
-    with served(folder / "data") as clickhouse:
+    with served(folder / "data") as (clickhouse, _pid):
         theirs = open_store(f"http://127.0.0.1:{clickhouse}/maslens")
         theirs.migrate()
         environment = {
