@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import trustme
 from maslens.cli import bounded_http
 from maslens.cli.servers import HttpServer, bind
+from maslens.collector_processor import TlsConfig
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -119,3 +125,30 @@ def test_connections_have_a_limit(port: int) -> None:
     finally:
         for connection in idle:
             connection.close()
+
+
+def test_client_certificates_are_asked_for_here_too(tmp_path: Path) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    issued = authority.issue_cert("localhost")
+    certificate, key, ca = (tmp_path / name for name in ("server.pem", "server.key", "ca.pem"))
+    issued.private_key_pem.write_to_path(key)
+    certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    authority.cert_pem.write_to_path(ca)
+    tls = TlsConfig(certificate=certificate, key=key, client_ca=ca)
+    server = HttpServer(Starlette(routes=[Route("/", size)]), bind("127.0.0.1", 0, flag=""), name="t", tls=tls)
+    server.start()
+
+    def status(issuer: trustme.CA | None) -> int | None:
+        context = ssl.create_default_context(cafile=ca)
+        if issuer is not None:
+            issuer.issue_cert("client").configure_cert(context)
+        try:
+            with urllib.request.urlopen(f"https://localhost:{server.port}/", context=context, timeout=10) as answer:
+                return int(answer.status)
+        except (urllib.error.URLError, ConnectionError, ssl.SSLError):
+            return None
+
+    try:
+        assert [status(authority), status(None), status(stranger)] == [200, None, None]
+    finally:
+        server.stop()
