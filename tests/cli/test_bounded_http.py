@@ -28,7 +28,7 @@ async def size(request: Request) -> PlainTextResponse:
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     for name, value in {
-        "HEADER_S": 0.5, "BODY_S": 0.5, "HEADER_BYTES": 4096, "BODY_BYTES": 1 << 20, "CONNECTIONS": 50
+        "HEADER_S": 2.0, "BODY_S": 2.0, "HEADER_BYTES": 4096, "BODY_BYTES": 1 << 20, "CONNECTIONS": 50
     }.items():  # fmt: skip
         monkeypatch.setattr(bounded_http, name, value)
     server = HttpServer(
@@ -112,7 +112,7 @@ def test_an_answer_may_take_longer_than_a_body(port: int) -> None:
             received = b""
             while not received.endswith(b"\r\n0"):
                 received += connection.recv(65536)
-            time.sleep(0.8)
+            time.sleep(2.5)
 
 
 def test_connections_have_a_limit(port: int) -> None:
@@ -120,7 +120,7 @@ def test_connections_have_a_limit(port: int) -> None:
     try:
         time.sleep(0.1)
         assert talk(port, GET + b"\r\n").split(b" ", 2)[1] in (b"200", b"503")
-        time.sleep(0.8)  # who says nothing is let go
+        time.sleep(3.0)  # who says nothing is let go
         assert talk(port, GET + b"\r\n").split(b" ", 2)[1] == b"200"
     finally:
         for connection in idle:
