@@ -82,8 +82,8 @@ class Expressions:
     def _flattened(self, prefix: str) -> str:
         """`prefix.0.a`, `prefix.1.a` … as one JSON object, in the order of the keys."""
         n = self.group_of[prefix]
-        keys = f"arrayMap(k -> substring(k, {len(prefix) + 2}), arrayFilter((k, g) -> g = {n}, keys, groups))"
-        values = f"arrayFilter((v, g) -> g = {n}, vals, groups)"
+        keys = f"arrayMap(k -> substring(k, {len(prefix) + 2}), arrayFilter((k, g) -> g = {n}, group_keys, groups))"
+        values = f"arrayFilter((v, g) -> g = {n}, group_vals, groups)"
         return f"if(has(groups, {n}), toJSONString(mapFromArrays(CAST({keys}, 'Array(String)'), {values})), '')"
 
     def _event_list(self, events: Sequence[str]) -> str:

@@ -56,7 +56,7 @@ class Layers(Expressions):
             f"arrayMap(v -> v NOT IN ({', '.join(map(string, self.table.empty))}), vals) AS told",
             f"arraySort(arrayFilter(x -> x >= 65536, {numbered_keys})) AS found",
             f"arrayMap((c, t) -> toUInt16(c * t), {self._hint_codes()}, told) AS hint_codes",
-            f"{self._groups()} AS groups",
+            f"{self._groups()} AS grouped",
             f"{self._early_bits()} AS early_bits",
         ]
 
@@ -100,6 +100,9 @@ class Layers(Expressions):
         return [
             "arrayMap(x -> toUInt16(bitShiftRight(x, 22)), found) AS slots",
             "arrayMap(x -> toUInt16(x), found) AS places",
+            "arrayFilter(g -> g != 0, grouped) AS groups",
+            "arrayFilter((k, g) -> g != 0, keys, grouped) AS group_keys",
+            "arrayFilter((v, g) -> g != 0, vals, grouped) AS group_vals",
             f"arraySort({told}) AS hint_found",
             f"arraySort((v, c) -> c, arrayFilter((v, c) -> c != 0, vals, hint_codes), {told}) AS hint_values",
         ]
@@ -151,11 +154,9 @@ class Layers(Expressions):
         return f"transform({self.slot(step.attribute)}, {numbered(numbers, 'UInt8')}, {_NO_KIND}::UInt8)"
 
     def _provider_told(self, source: Source) -> str:
-        """A known provider's name, nothing for a framework's; `openai.chat` is `openai`."""
+        """What the source calls a provider, unless it is a framework."""
         value = f"lower(toLowCardinality({self.value(source)}))"
-        known = {**self.table.provider_aliases, **dict.fromkeys(self.table.frameworks_not_providers, "")}
-        head = f"transform(substringIndex({value}, '.', 1), {worded(self.table.provider_aliases)}, {value})"
-        return f"transform({value}, {worded(known)}, {head})"
+        return f"transform({value}, {worded(dict.fromkeys(self.table.frameworks_not_providers, ''))}, {value})"
 
     @cached_property
     def _frameworks_told(self) -> list[str]:

@@ -119,8 +119,12 @@ class _Columns(Layers):
         return f"toLowCardinality({strings(self.table.kinds)}[if({moved}, {self.kinds['handoff']}, kind) + 1])"
 
     def _provider(self) -> str:
+        """The name that is known for it; `openai.chat` is `openai`."""
         told = [(self.condition(s.when), f"p{n}") for n, s in enumerate(self.table.fields["provider"])]
-        return f"toLowCardinality({first_of(told)})"
+        name = f"toLowCardinality({first_of(told)})"
+        aliases = worded(self.table.provider_aliases)
+        head = f"transform(substringIndex({name}, '.', 1), {aliases}, {name})"
+        return f"toLowCardinality(transform({name}, {aliases}, {head}))"
 
     def _input_tokens(self) -> str:
         """Cached tokens are a part of the input; whoever counts them apart gets them added."""
@@ -148,14 +152,14 @@ class _Columns(Layers):
 
     def _hint_map(self) -> str:
         """All hints of the span; of two values for one name the one preferred by the dialects' order."""
-        pairs = []
+        others: dict[str, str] = {}
         for name, sources in self.table.hints.items():
             conditional = [source for source in sources if not is_plain(source)]
             if conditional:
-                pairs.append(f"({string(name)}, {self.first(conditional, named=name not in self.asked_hints)})")
-        others = f"arrayFilter(t -> t.2 != '', [{', '.join(pairs)}])"
-        names = f"arrayConcat(arrayMap(t -> t.1, {others}), hint_names)"
-        values = f"arrayConcat(arrayMap(t -> t.2, {others}), hint_values)"
+                others[name] = self.first(conditional, named=name not in self.asked_hints)
+        told = f"[{', '.join(others.values())}]"
+        names = f"arrayConcat(arrayFilter((n, v) -> v != '', {strings(others)}, {told}), hint_names)"
+        values = f"arrayConcat(arrayFilter(v -> v != '', {told}), hint_values)"
         first = f"arrayEnumerateUniq({names})"
         return (
             f"mapFromArrays(CAST(arrayFilter((n, u) -> u = 1, {names}, {first}), 'Array(LowCardinality(String))'), "
