@@ -7,6 +7,7 @@ maslens     `maslens up`, over OTLP/HTTP and over gRPC, facts not computed
 with facts  the same with the sidecar computing sessions, handoffs, costs and metrics meanwhile
 collector   the OpenTelemetry Collector with its ClickHouse exporter, writing over HTTP to the same engine
 phoenix, mlflow   from pip, default SQLite, the first few requests of the same bytes: they take minutes for more
+latency     a minute of 5,000 live spans a second: how long until they are in facts and metrics (`tests.bench.latency`)
 
 Rows join build/bench.json under "ingest".
 """
@@ -27,7 +28,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import collector, peers
+from tests.bench import collector, latency, peers
 from tests.bench.engine import write_requests
 from tests.bench.peers import Row
 from tests.bench.processes import cpu_seconds, disk_bytes, resident_bytes
@@ -37,7 +38,7 @@ from tests.e2e.running import Up
 RESULTS = Path(__file__).parents[2] / "build" / "bench.json"
 PEER_REQUESTS = 8
 PATIENCE_S = 300.0
-SYSTEMS = ("engine", "maslens", "maslens grpc", "maslens with facts", "collector", "phoenix", "mlflow")
+SYSTEMS = ("engine", "maslens", "maslens grpc", "maslens with facts", "collector", "phoenix", "mlflow", "latency")
 
 
 def main() -> None:
@@ -53,6 +54,8 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name in wanted:
+            if name == "latency":
+                continue
             runs = []
             for turn in range(arguments.repeat):
                 print(f"{name}: run {turn + 1} of {arguments.repeat} ...", file=sys.stderr)
@@ -65,6 +68,8 @@ def main() -> None:
                 rows.append(sorted(runs, key=lambda run: run.spans_per_cpu_s)[len(runs) // 2])
     _print(rows)
     _save(rows)
+    if "latency" in wanted:
+        latency.measure(rate=5_000, seconds=60)
 
 
 def _run(name: str, count: int, folder: Path, *, seed: int) -> Row | None:

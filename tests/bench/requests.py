@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -21,11 +21,30 @@ _MODELS = ("gpt-4.1-mini", "gpt-4.1", "claude-sonnet-4-5", "gemini-2.5-flash")
 _WORDS = ("the", "invoice", "of", "last", "month", "was", "charged", "twice", "please", "refund", "one", "when", "done")
 
 
+LLM_PLACES = (2, 3, 6, 7, 10, 11)  # of the spans of a session, these are model calls
+SPANS_PER_SESSION = 13
+_SESSION_NS = 900_000_000
+
+
 def requests(count: int, *, seed: int = 7, ended_ns: int | None = None) -> list[bytes]:
     """`count` serialized ExportTraceServiceRequests; spans end at `ended_ns` (now) or up to a minute before."""
     chance, end = random.Random(seed), ended_ns or time.time_ns()
-    spans = _spans(chance, end)
+    spans = _spans(chance, lambda: end - chance.randrange(1_000_000_000, 60_000_000_000))
     return [_request(spans, number) for number in range(count)]
+
+
+def live_requests(count: int, *, every_ns: int, first_ns: int, seed: int = 7) -> Iterator[bytes]:
+    """The same as they happen: the sessions of a request end as it is sent, `every_ns` after the one before."""
+    chance, sent = random.Random(seed), [first_ns]
+    spans = _spans(chance, lambda: sent[0] - _SESSION_NS)
+    for number in range(count):
+        sent[0] = first_ns + number * every_ns
+        yield _request(spans, number)
+
+
+def session_id(number: int) -> str:
+    """Sessions count from 1."""
+    return f"conversation-{number:07d}"
 
 
 def _request(spans: Iterator[Span], number: int) -> bytes:
@@ -42,12 +61,12 @@ def _request(spans: Iterator[Span], number: int) -> bytes:
     return request.SerializeToString()
 
 
-def _spans(chance: random.Random, end_ns: int) -> Iterator[Span]:
+def _spans(chance: random.Random, started_ns: Callable[[], int]) -> Iterator[Span]:
     number = 0
     while True:
         number += 1
-        trace, session = chance.randbytes(16), f"conversation-{number:07d}"
-        start = end_ns - chance.randrange(1_000_000_000, 60_000_000_000)
+        trace, session = chance.randbytes(16), session_id(number)
+        start = started_ns()
         team = chance.sample(_AGENTS, 3)
         root = _span(
             chance,
@@ -55,7 +74,7 @@ def _spans(chance: random.Random, end_ns: int) -> Iterator[Span]:
             b"",
             "invoke_workflow desk",
             start,
-            900_000_000,
+            _SESSION_NS,
             Span.SPAN_KIND_INTERNAL,
             {
                 "gen_ai.operation.name": "invoke_workflow",

@@ -15,7 +15,7 @@ from typing import Any
 
 from maslens.semconv.dialects.columns import AGENT_SPAN_COLUMNS
 from maslens.semconv.dialects.dialect_table import TABLE
-from maslens.semconv.dialects.slots import runs
+from maslens.semconv.dialects.keys import runs
 from maslens.semconv.dialects.sql import agent_spans_select
 
 from tests.semconv.captured import captures, spans_of

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from maslens.semconv.dialects.columns import AGENT_SPAN_COLUMNS
 from maslens.semconv.dialects.dialect_table import TABLE
+from maslens.semconv.dialects.keys import all_sources, numbered_keys
 from maslens.semconv.dialects.model import Clause, KindRule
 from maslens.semconv.dialects.python import RawSpan, resolve
-from maslens.semconv.dialects.slots import all_sources, assign
 
 from tests.semconv.captured import captures, spans_of
 from tests.semconv.engine import Engine
@@ -28,7 +28,7 @@ CLAUSES: list[Clause] = [
 PREFIXES = sorted({source.key for source in all_sources(TABLE) if source.origin == "prefix"})
 KEYS = sorted(
     {
-        *assign(TABLE),
+        *numbered_keys(TABLE),
         *(source.key for source in all_sources(TABLE) if source.origin == "attribute"),
         *(clause.key for clause in CLAUSES if clause.test == "attr"),
         *(

@@ -37,6 +37,16 @@ def test_generating_is_repeatable() -> None:
     assert agent_spans_select() == agent_spans_select()
 
 
+def test_the_select_is_the_same_text_in_every_process() -> None:
+    """A view is applied again when its text changes; it must not change with the order of a set."""
+    program = "from maslens.semconv.dialects.sql import agent_spans_select; print(agent_spans_select())"
+    texts = [
+        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, env={"PYTHONHASHSEED": seed})
+        for seed in ("1", "2")
+    ]
+    assert texts[0].stdout == texts[1].stdout
+
+
 @pytest.mark.parametrize("module", ["maslens.semconv.attributes", "maslens.semconv.dialects.sql"])
 def test_no_yaml_at_run_time(module: str) -> None:
     program = f"import sys, {module}; sys.exit('yaml' in sys.modules)"

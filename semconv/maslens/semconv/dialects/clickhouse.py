@@ -41,9 +41,9 @@ def _folded(function: str, terms: Sequence[str]) -> str:
     return result
 
 
-def coded(keys: str, codes: Mapping[str, int]) -> str:
+def coded(keys: str, codes: Mapping[str, int], type_: str = "UInt32") -> str:
     """The array `keys` with each key as its number, 0 where it has none."""
-    return f"arrayMap(k -> transform(k, {numbered(codes)}, 0::UInt32), {keys})"
+    return f"arrayMap(k -> transform(k, {numbered(codes, type_)}, 0::{type_}), {keys})"
 
 
 def numbered(table: Mapping[str, int], type_: str = "UInt32") -> str:

@@ -6,57 +6,40 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from maslens.semconv.dialects.clickhouse import every, first_of, string, strings
+from maslens.semconv.dialects.clickhouse import first_of, string, strings
+from maslens.semconv.dialects.keys import all_sources, asked_hints, numbered_keys
 from maslens.semconv.dialects.model import Clause, Source, Table, When
-from maslens.semconv.dialects.slots import all_sources, asked_hints, assign, runs
 
 HEAD = 200  # bytes in which `head` is looked for
 
 
 class Expressions:
-    """Holds what the expressions of one table share: slot numbers, dialect bits, kind numbers, names of values."""
+    """Holds what the expressions of one table share: numbers of keys, kinds and conditions, bits of dialects, names."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
         self.bits = {dialect.id: 1 << place for place, dialect in enumerate(table.dialects)}
         self.kinds = {kind: number for number, kind in enumerate(table.kinds)}
-        self.slots = assign(table)
+        self.numbers = numbered_keys(table)
+        self.conditions = {when: n for n, when in enumerate(_whens(table), start=1)}
 
-    def first(self, sources: Sequence[Source], *, named: bool = False) -> str:
-        """The first source that says something, as text."""
-        arms: list[tuple[list[str], str]] = []
-        for run in runs(sources):
-            if isinstance(run, Source):
-                value = self.named(run) if named else self.value(run)
-                arms.append((self.condition(run.when) if named else self.when(run.when), value))
-            else:
-                arms += [([], slot) for slot in dict.fromkeys(map(self.slot, run))]
-        return first_of(arms)
-
-    def named(self, source: Source) -> str:
-        return self.value_names.get(bare(source)) or self.value(source)
-
-    def condition(self, when: When | None) -> list[str]:
-        """The condition by the name it has in layer `values`."""
-        return [] if when is None else [self.condition_names[when]]
+    def first(self, sources: Sequence[Source]) -> str:
+        """The first source that says something, as text; none of them has conditions."""
+        return first_of([([], self.value(source)) for source in sources])
 
     def value(self, source: Source) -> str:
         value = self._whole(source)
         if not source.match:
             return value
-        return f"CAST(extract(toLowCardinality({value}), {string('(?s)' + source.match)}), 'String')"
+        words = value if source.origin == "name" else f"toLowCardinality({value})"
+        return f"extract({words}, {string('(?s)' + source.match)})"
 
     def _whole(self, source: Source) -> str:
         match source.origin:
             case "attribute":
-                return self.slot(source.key)
+                return self.attribute(source.key)
             case "json":
                 return self._json(source)
-            case "prefix":
-                return self._flattened(source.key)
-            case "event":
-                place = f"arrayLastIndex(n -> n = {string(source.events[0])}, event_names)"
-                return f"event_attributes[{place}][{string(source.key)}]"
             case "events":
                 return self._event_list(source.events)
             case "name":
@@ -69,22 +52,15 @@ class Expressions:
                 return hint_column(source.key)
 
     def _json(self, source: Source) -> str:
-        slot = self.slot(source.key)
         if is_member(source):
-            return f"tupleElement({self.document_of[source.key, source.when][0]}, {string(str(source.path[0]))})"
+            return f"member_texts[indexOf(members, {self.number(source)})]"
         if not source.path:
-            return f"JSONExtractString({slot})"
+            return f"JSONExtractString({self.attribute(source.key)})"
         path = ", ".join(str(part + 1) if isinstance(part, int) else string(part) for part in source.path)
-        opening = "[" if isinstance(source.path[0], int) else "{"
-        wanted = every([f"startsWith({slot}, '{opening}')", *self.when(source.when)])
-        return f"JSONExtractString(if({wanted}, {slot}, ''), {path})"
-
-    def _flattened(self, prefix: str) -> str:
-        """`prefix.0.a`, `prefix.1.a` … as one JSON object, in the order of the keys."""
-        n = self.group_of[prefix]
-        keys = f"arrayMap(k -> substring(k, {len(prefix) + 2}), arrayFilter((k, g) -> g = {n}, group_keys, groups))"
-        values = f"arrayFilter((v, g) -> g = {n}, group_vals, groups)"
-        return f"if(has(groups, {n}), toJSONString(mapFromArrays(CAST({keys}, 'Array(String)'), {values})), '')"
+        text = f"json_texts[indexOf(json, {self.numbers[source.key]})]"
+        if isinstance(source.path[0], int):  # of an object it would be the first member
+            text = f"if(startsWith({text}, '['), {text}, '')"
+        return f"JSONExtractString({text}, {path})"
 
     def _event_list(self, events: Sequence[str]) -> str:
         names = strings(events)
@@ -95,60 +71,35 @@ class Expressions:
         )
         return f"if(hasAny(event_names, {names}), toJSONString({pairs}), '')"
 
-    def slot(self, key: str) -> str:
-        return f"s{self.slots[key][0]}"
+    def attribute(self, key: str) -> str:
+        """What the span says under `key`; nothing where it says nothing worth having."""
+        return f"vals[indexOf(known, {self.numbers[key]})]"
 
-    def when(self, when: When | None) -> list[str]:
-        if when is None:
-            return []
-        conditions = []
-        if when.dialect:
-            conditions.append(f"bitTest(bits, {self.bits[when.dialect].bit_length() - 1})")
-        if when.kinds:
-            conditions.append(f"bitTest({self._kind_set(when.kinds)}, kind)")
-        if when.kinds_not:
-            conditions.append(f"(bitTest({self._kind_set(when.kinds_not)}, kind) = 0)")
-        if when.scopes:
-            conditions.append(f"(scope IN ({', '.join(map(string, when.scopes))}))")
-        if when.attribute:
-            slot = self.slot(when.attribute)
-            if when.head:
-                conditions.append(f"(position(substring({slot}, 1, {HEAD}), {string(when.head)}) > 0)")
-            else:
-                conditions.append(f"({slot} = {string(when.equals)})" if when.equals else f"({slot} != '')")
-        return conditions
-
-    def _kind_set(self, kinds: Iterable[str]) -> str:
-        return f"toUInt32({sum(1 << self.kinds[kind] for kind in kinds)})"
-
-    def clause(self, clause: Clause) -> str:
+    def test(self, clause: Clause) -> str:
+        """0 or 1."""
         match clause.test:
-            case "attr":
-                return f"({self.slot(clause.key)} != '')"
             case "no_attr":
-                return f"({self.slot(clause.key)} = '')"
-            case "attr_equals":
-                return f"({self.slot(clause.key)} = {string(clause.value)})"
+                return f"(has(known, {self.numbers[clause.key]}) = 0)"
             case "attr_match":
-                return f"match({self.slot(clause.key)}, {string('(?s)' + clause.value)})"
-            case "namespace":
-                return f"arrayExists(k -> startsWith(k, {string(clause.key + '.')}), keys)"
-            case "scope":
-                return f"(scope = {string(clause.value)})"
+                return f"match({self.attribute(clause.key)}, {string('(?s)' + clause.value)})"
             case "scope_prefix":
                 return f"startsWith(scope, {string(clause.value)})"
             case "scope_match":
                 return f"match(scope, {string('(?s)' + clause.value)})"
             case "name_match":
                 return f"match(SpanName, {string('(?s)' + clause.value)})"
-            case "event":
-                return f"has(event_names, {string(clause.value)})"
             case "span_kind":
                 return f"(SpanKind = {string(clause.value)})"
-            case _:
+            case "same" | "not_same":
                 one, other = map(self.value, clause.sources)
                 same = f"bitAnd({one} != '', {one} = {other})"
                 return same if clause.test == "same" else f"({same} = 0)"
+            case _:
+                raise ValueError(f"{clause.test} is told with others of its family, not by itself")
+
+    def mentions(self, key: str, text: str) -> str:
+        """Whether the attribute has `text` in its first bytes: 0 or 1."""
+        return f"(position(substring({self.attribute(key)}, 1, {HEAD}), {string(text)}) > 0)"
 
     @cached_property
     def asked_hints(self) -> frozenset[str]:
@@ -161,36 +112,41 @@ class Expressions:
         return {prefix: number for number, prefix in enumerate(prefixes, start=1)}
 
     @cached_property
-    def document_of(self) -> Mapping[tuple[str, When | None], tuple[str, list[str]]]:
-        """(attribute, condition) → (column, members)."""
-        documents: dict[tuple[str, When | None], tuple[str, list[str]]] = {}
-        for source in dict.fromkeys(all_sources(self.table)):
-            if source.origin == "json" and is_member(source):
-                _, members = documents.setdefault((source.key, source.when), (f"d{len(documents)}", []))
-                if source.path[0] not in members:
-                    members.append(str(source.path[0]))
-        return documents
+    def part_numbers(self) -> Mapping[tuple[str, str], int]:
+        """(attribute, member), (event, attribute) and (prefix, nothing) → number, after those of the attributes."""
+        asked = dict.fromkeys(
+            part(s) for s in all_sources(self.table) if self.is_numbered(s) and s.origin != "attribute"
+        )
+        return {asked_: number for number, asked_ in enumerate(asked, start=len(self.numbers) + 1)}
+
+    def parts_of(self, origin: str) -> Mapping[tuple[str, str], int]:
+        asked = dict.fromkeys(part(s) for s in all_sources(self.table) if s.origin == origin and self.is_numbered(s))
+        return {asked_: self.part_numbers[asked_] for asked_ in asked}
 
     @cached_property
     def value_names(self) -> Mapping[Source, str]:
-        """Sources worth a column of their own: whatever is more than a slot, and is not known already."""
-        wanted = [
-            *(source for field, sources in self.table.fields.items() if field != "provider" for source in sources),
-            *(s for hint, sources in self.table.hints.items() if hint not in self.asked_hints for s in sources),
-            *self.table.input_excludes_cache,
-        ]
-        cheap = ("attribute", "status", "hint", "name")
-        costly = dict.fromkeys(bare(source) for source in wanted if source.match or source.origin not in cheap)
-        return {source: f"v{n}" for n, source in enumerate(costly)}
+        """Sources of fields that are more than an attribute, each once."""
+        wanted = [source for _, sources in self.lists for source in sources if not self.is_numbered(source)]
+        return {source: f"v{n}" for n, source in enumerate(dict.fromkeys(map(bare, wanted)))}
+
+    def number(self, source: Source) -> int:
+        """Of a source for which `is_numbered`."""
+        return self.numbers[source.key] if source.origin == "attribute" else self.part_numbers[part(source)]
+
+    def is_numbered(self, source: Source) -> bool:
+        """Whether the source is found by its number: attributes, members of JSON, events' attributes, prefixes."""
+        if source.match:
+            return False
+        return source.origin in ("attribute", "event", "prefix") or (source.origin == "json" and is_member(source))
 
     @cached_property
-    def condition_names(self) -> Mapping[When, str]:
-        conditions = dict.fromkeys(source.when for source in all_sources(self.table) if source.when)
-        return {when: f"c{n}" for n, when in enumerate(conditions)}
+    def lists(self) -> Sequence[tuple[str, Sequence[Source]]]:
+        """All that is looked for on a span, (field or hint, sources); fields first."""
+        return [*self.table.fields.items(), *self.table.hints.items()]
 
 
-def needs_kind(when: When | None) -> bool:
-    return when is not None and bool(when.kinds or when.kinds_not)
+def _whens(table: Table) -> Iterable[When]:
+    return dict.fromkeys(source.when for source in all_sources(table) if source.when)
 
 
 def bare(source: Source) -> Source:
@@ -209,3 +165,14 @@ def text_column(field: str) -> str:
 def is_member(source: Source) -> bool:
     """Whether a JSON source is a member of the outermost object, so that several are read at once."""
     return len(source.path) == 1 and isinstance(source.path[0], str)
+
+
+def part(source: Source) -> tuple[str, str]:
+    """What of a span a numbered source other than an attribute is."""
+    match source.origin:
+        case "event":
+            return source.events[0], source.key
+        case "json":
+            return source.key, str(source.path[0])
+        case _:
+            return source.key, ""

@@ -15,8 +15,8 @@ from typing import Any
 
 from maslens.semconv.dialects.columns import AGENT_SPAN_COLUMNS, Column
 from maslens.semconv.dialects.dialect_table import TABLE
+from maslens.semconv.dialects.keys import DROPPED_ATTRIBUTES
 from maslens.semconv.dialects.model import Clause, KindRule, Source, Table, When
-from maslens.semconv.dialects.slots import DROPPED_ATTRIBUTES
 
 _HEAD = 200
 _FLOAT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")

@@ -1,36 +1,43 @@
 """Dialects → one ClickHouse SELECT that fills `agent_spans` from `otel_traces`.
 
-Looking an attribute up in a Map scans its keys, and there are hundreds of keys to ask for. So all keys of a span are
-translated once into the numbers of slots (a slot is a list of keys of which the first present one counts) and sorted; a
-lookup is then an `indexOf` in a short array of integers. Patterns run on dictionaries (`LowCardinality`), and JSON is
-opened once however many members are asked for.
+The engine plans this statement at every insert, and planning costs by the function and by the column. So what could be
+a function for each rule is a number in an array of constants, and the span is a handful of arrays:
 
-The SELECT is nested. Each layer gives short names to what the next ones use often; ClickHouse would otherwise analyse
-the same text again and again on every insert:
+    keys      the span's attributes, the numbers of their keys; bits of the dialects that keys, scope and events tell
+    known     the attributes that say something, as numbers and texts; those of the last event of each name
+    members   members of JSON attributes and flattened lists, as numbers and texts too
+    words     what the elementary tests of rules (`flags`) say, a bit each, set where something is missing
+    bits      all dialects of the span; the kinds that its attributes name
+    kinds     the canonical kind
+    wanted    the JSON attributes that are worth opening on a span of this kind
+    values    sources that are more than a number: patterns, paths, lists of events
+    found     everything found, as codes: field, rank among its sources, condition
+    sorted    what is left when conditions are looked at, sorted: a field's value is at the first of its codes
+    outside   the columns of `agent_spans`
 
-    found    the span's known keys as sorted numbers; bits of the dialects that keys, scope and events tell
-    places   those numbers taken apart; the hints' values
-    slots    one column a slot; the hints' names
-    told     all bits; JSON documents; what each kind attribute, provider and framework name means
-    kinds    the canonical kind and the framework
-    values   every source that is not a plain attribute; every condition
-    texts    one text a field
-    outside  the columns of `agent_spans`
-
-Conditions are joined with `bitAnd` and `bitOr`: a few hundred `AND` and `OR` take the query analyser a second, on every
-insert. Branches are never lazy: a lazy branch is evaluated on filtered copies of its columns, all contents included,
-which took three times as long as evaluating everything (see `ignore` below). What is expensive gets an empty text where
-it is not wanted.
+A rule holds where no bit of its masks is missing: one comparison over arrays of constants decides all rules. Nothing is
+captured in a lambda that is not small: the engine copies what is captured once an element.
 """
 
 from __future__ import annotations
 
-from maslens.semconv.dialects.clickhouse import every, first_of, re2, some, string, strings, unsigned, worded
+from collections.abc import Iterator
+
+from maslens.semconv.dialects.clickhouse import (
+    every,
+    first_of,
+    numbers,
+    re2,
+    some,
+    string,
+    strings,
+    worded,
+)
 from maslens.semconv.dialects.columns import AGENT_SPAN_COLUMNS, Column
 from maslens.semconv.dialects.dialect_table import TABLE
-from maslens.semconv.dialects.expressions import text_column
+from maslens.semconv.dialects.expressions import hint_column, text_column
+from maslens.semconv.dialects.keys import DROPPED_ATTRIBUTES
 from maslens.semconv.dialects.layers import Layers
-from maslens.semconv.dialects.slots import DROPPED_ATTRIBUTES, is_plain
 
 _RAW = {
     "ScopeName": "scope",
@@ -53,13 +60,22 @@ class _Columns(Layers):
             passed = "" if inner == source else "*,\n    "
             text = ",\n    ".join(layer)
             inner = f"(\nSELECT\n    {passed}{text}\nFROM {inner}\n)"
+        names = ",\n    ".join([*self._names()])
         text = ",\n    ".join(columns)
-        return f"SELECT\n    {text}\nFROM {inner}"
+        return f"WITH\n    {names}\nSELECT\n    {text}\nFROM {inner}"
+
+    def _names(self) -> Iterator[str]:
+        """What several columns are made from."""
+        for field in self.table.fields:
+            if field != "provider":
+                yield f"{self.text(field)} AS {text_column(field)}"
+        for n, framework in enumerate(self.frameworks_told()):
+            yield f"{framework} AS f{n}"
 
     def _column(self, column: Column) -> str:
         special = {
             "Dialect": self._dialect,
-            "Framework": lambda: "framework",
+            "Framework": self._framework,
             "Kind": self._kind,
             "Provider": self._provider,
             "InputTokens": self._input_tokens,
@@ -81,9 +97,9 @@ class _Columns(Layers):
             case "enum":
                 return f"toLowCardinality({text})"
             case "uint":
-                return unsigned(text)
+                return self.whole_number(column.field)
             case "uint32":
-                return f"accurateCastOrNull({unsigned(text)}, 'UInt32')"
+                return f"accurateCastOrNull({self.whole_number(column.field)}, 'UInt32')"
             case "float":
                 number = f"toFloat64OrNull({text})"
                 return f"if(isFinite(ifNull({number}, 0)), {number}, NULL)"
@@ -110,7 +126,7 @@ class _Columns(Layers):
         moves = [
             f"match({tool}, {string(anywhere)})",
             *(
-                every([f"framework = {string(t.framework)}", f"match({tool}, {string(re2(t.pattern))})"])
+                every([f"Framework = {string(t.framework)}", f"match({tool}, {string(re2(t.pattern))})"])
                 for t in self.table.transfer_tools
                 if t.framework
             ),
@@ -118,29 +134,31 @@ class _Columns(Layers):
         moved = every([f"kind = {self.kinds['tool']}", some(moves)])
         return f"toLowCardinality({strings(self.table.kinds)}[if({moved}, {self.kinds['handoff']}, kind) + 1])"
 
+    def _framework(self) -> str:
+        hints = [f"{hint_column(hint)} != '', {string(name)}" for hint, name in self.table.framework_hints.items()]
+        names = [f"f{n} != '', f{n}" for n in range(len(self.frameworks_told()))]
+        return f"toLowCardinality(multiIf({', '.join([*hints, *names])}, ''))"
+
     def _provider(self) -> str:
-        """The name that is known for it; `openai.chat` is `openai`."""
-        told = [(self.condition(s.when), f"p{n}") for n, s in enumerate(self.table.fields["provider"])]
-        name = f"toLowCardinality({first_of(told)})"
+        """The first that is no framework, by the name that is known for it; `openai.chat` is `openai`."""
+        said = f"arrayFilter((v, n) -> n = {self.field_numbers['provider']}, texts, fields)"
+        frameworks = ", ".join(map(string, self.table.frameworks_not_providers))
+        name = f"toLowCardinality(arrayFirst(v -> v NOT IN ({frameworks}), arrayMap(v -> lower(v), {said})))"
         aliases = worded(self.table.provider_aliases)
         head = f"transform(substringIndex({name}, '.', 1), {aliases}, {name})"
         return f"toLowCardinality(transform({name}, {aliases}, {head}))"
 
     def _input_tokens(self) -> str:
         """Cached tokens are a part of the input; whoever counts them apart gets them added."""
-        told, read, written = (
-            unsigned(self._text(f"tokens.{part}")) for part in ("input", "cache_read", "cache_write")
-        )
+        told, read, written = (self.whole_number(f"tokens.{part}") for part in ("input", "cache_read", "cache_write"))
         cached = f"(ifNull({read}, 0) + ifNull({written}, 0))"
         apart = some(
-            [f"ifNull({cached} > {told}, 0)", *(f"{self.named(s)} != ''" for s in self.table.input_excludes_cache)]
+            [f"ifNull({cached} > {told}, 0)", *(f"{self.value(s)} != ''" for s in self.table.input_excludes_cache)]
         )
         return f"CAST(if({apart}, {told} + {cached}, {told}), 'Nullable(UInt64)')"
 
     def _dropped_attributes(self) -> str:
-        """Besides, `ignore` makes an eager column of everything named, so that no branch evaluates it lazily."""
-        named = [column.rsplit(" AS ", 1)[1] for layer in self.layers[1:] for column in layer]
-        return f"CAST(toUInt32OrZero({self.slot(DROPPED_ATTRIBUTES)}) + ignore({', '.join(named)}), 'UInt32')"
+        return f"toUInt32OrZero({self.attribute(DROPPED_ATTRIBUTES)})"
 
     def _exception_types(self) -> str:
         exceptions = "arrayFilter((a, n) -> n = 'exception', event_attributes, event_names)"
@@ -152,18 +170,13 @@ class _Columns(Layers):
 
     def _hint_map(self) -> str:
         """All hints of the span; of two values for one name the one preferred by the dialects' order."""
-        others: dict[str, str] = {}
-        for name, sources in self.table.hints.items():
-            conditional = [source for source in sources if not is_plain(source)]
-            if conditional:
-                others[name] = self.first(conditional, named=name not in self.asked_hints)
-        told = f"[{', '.join(others.values())}]"
-        names = f"arrayConcat(arrayFilter((n, v) -> v != '', {strings(others)}, {told}), hint_names)"
-        values = f"arrayConcat(arrayFilter(v -> v != '', {told}), hint_values)"
-        first = f"arrayEnumerateUniq({names})"
+        first = f"n >= {self.first_hint} AND u = 1"
+        hints = {name: number for number, name in enumerate(self.table.hints, start=self.first_hint)}
+        names = f"transform(n, {numbers(hints.values(), 'UInt8')}, {strings(hints)}, '')"
+        found = f"arrayFilter((n, u) -> {first}, fields, arrayEnumerateUniq(fields))"
         return (
-            f"mapFromArrays(CAST(arrayFilter((n, u) -> u = 1, {names}, {first}), 'Array(LowCardinality(String))'), "
-            f"arrayFilter((v, u) -> u = 1, {values}, {first}))"
+            f"mapFromArrays(CAST(arrayMap(n -> {names}, {found}), 'Array(LowCardinality(String))'), "
+            f"arrayFilter((v, n, u) -> {first}, texts, fields, arrayEnumerateUniq(fields)))"
         )
 
     def _agent_name(self, text: str) -> str:
