@@ -499,7 +499,7 @@ def _known(known: dict[str, Any], optional: Mapping[str, Any], more: More = None
     """`known`, and what is given of the others; it runs for every block, so it adds in place."""
     for key, value in optional.items():
         if value is not None:
-            known[key] = attribute(value)
+            known[key] = value if type(value) is str else attribute(value)
     if more is not None and isinstance(more, Mapping):
         try:
             known.update({_word(key, "?"): attribute(value) for key, value in more.items() if value is not None})

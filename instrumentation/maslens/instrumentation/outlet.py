@@ -49,10 +49,9 @@ class Outlet:
 
     def export(self, batch: Sequence[Any]) -> Any:
         """The exporter's answer to the last request; what is too large for one goes in several."""
-        sizes = [size_of(item) for item in batch]
-        self.room.leave(sum(sizes))
+        self.room.leave(sum(self.room.weight(_number(item), item) for item in batch))
         result = None
-        for piece in pieces(batch, sizes, self._request_bytes):
+        for piece in pieces(batch, list(map(size_of, batch)), self._request_bytes):
             result = self._send(piece)
         return result
 
@@ -115,14 +114,20 @@ class SpanBatches(BatchSpanProcessor):
         )
         self.outlet = outlet
         self._exit_ms = config.exit_ms
-        outlet.room.queue = self._batch_processor._queue
+        self._room = outlet.room
+        self._room.queue = self._batch_processor._queue
 
     def on_end(self, span: ReadableSpan) -> None:
-        try:
-            if self.outlet.room.take(span):
-                super().on_end(span)
-        except Exception as mistake:
-            swallowed("span end", mistake)
+        context = span.context
+        if not context.trace_flags.sampled:
+            return
+        if self._room.full or not context.span_id & 7:
+            try:
+                if not self._room.take(self._room.weight(context.span_id, span)):
+                    return
+            except Exception as mistake:
+                swallowed("span end", mistake)
+        self._batch_processor.emit(span)
 
     def shutdown(self) -> None:
         self.outlet.before_last_flush(len(self._batch_processor._queue))
@@ -148,7 +153,7 @@ class LogBatches(BatchLogRecordProcessor):
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         try:
-            if self.outlet.room.take(log_record):
+            if self.outlet.room.take(self.outlet.room.weight(_number(log_record), log_record)):
                 super().on_emit(log_record)
         except Exception as mistake:
             swallowed("event", mistake)
@@ -159,6 +164,11 @@ class LogBatches(BatchLogRecordProcessor):
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         return self.outlet.worth_flushing(len(self._batch_processor._queue)) and super().force_flush(timeout_millis)
+
+
+def _number(item: Any) -> int:
+    """A random number that an item keeps: a span's id; of records, which are few, all are counted."""
+    return item.context.span_id if isinstance(item, ReadableSpan) else 0
 
 
 def outlet(signal: Signal, config: ExportConfig) -> Outlet:
