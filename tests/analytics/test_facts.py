@@ -19,6 +19,11 @@ from tests.analytics.made_spans import Trace, frame
 
 AGENTS = ("triage", "billing", "refunds", "scout")
 
+TEXTS = st.sampled_from(
+    ["", "Pay order 77 of Ann by 2026-12-01", '{"order": 77, "consent": "unknown"}', "Which order?"]
+)
+CONTENTS = {"InputContent": TEXTS, "OutputContent": TEXTS}
+
 
 @st.composite
 def sessions(draw: st.DrawFn) -> list[Trace]:
@@ -33,6 +38,7 @@ def sessions(draw: st.DrawFn) -> list[Trace]:
             end = begin + draw(st.integers(0, 100))
             kind = draw(st.sampled_from(["agent", "llm", "tool", "handoff", "step"]))
             columns: dict[str, Any] = draw(st.sampled_from([{}, {"StatusCode": "Error", "ErrorType": "Broken"}]))
+            columns = {**columns, **draw(st.fixed_dictionaries({}, optional=CONTENTS))}
             if kind == "agent":
                 spans.append(trace.agent(draw(st.sampled_from(AGENTS)), begin, end, under, **columns))
             elif kind == "llm":
