@@ -10,16 +10,18 @@ import hashlib
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from maslens.analytics.frames import AGENT_RUNS, HANDOFFS, LLM_CALLS, TOOL_CALLS, empty
+from maslens.analytics.facts import compute
+from maslens.analytics.frames import AGENT_RUNS, AGENT_SPANS, HANDOFFS, LLM_CALLS, TOOL_CALLS, agent_spans, empty
 from maslens.analytics.handoff_quality import PARTS, SEVERITY, handoff_quality
 from scipy.optimize import minimize
 
-from tests.validate.handoffbench import area, scores, tasks
+from tests.validate.handoffbench import Task, area, scores, tasks
 from tests.validate.rows import Floats, Number, Row, Validation, bootstrap, row
 from tests.validate.runs_with_faults import Failed, who_and_when
 
@@ -31,7 +33,9 @@ QUALITY = Number(
     towards their mean; `lost` has severity 1, as every payload that lacks a needed fact breaks its task (handoffbench).
     Coverage is the share of parts known.""",
     source="`handoffs`, `agent_runs`, `tool_calls`, `llm_calls`, contents of `agent_spans`",
-    distrust="""the separation below is weak: most handoffs that decided a failure look like any other. Parts that are
+    distrust="""on real runs the separation below is weak: most handoffs that decided a failure look like any other,
+    and that decisive mistakes come early in a run tells more. Hashes show that a payload changed, not what of it was
+    needed; without contents and hashes nothing of the transfer is judged. Parts that are
     unknown count as good, so compare scores of like coverage only. A high score says that nothing countable went wrong,
     not that the handoff was needed.""",
     tried="a weighted mean of parts (ranks alike, but one total loss hides among good parts)",
@@ -138,12 +142,19 @@ def separated(folder: Path) -> Iterator[Row]:
     by_run: dict[str, list[tuple[float, bool]]] = defaultdict(list)
     for run, broke, found in handoffs:
         by_run[run].append((told(severities[run], found), broke))
-    yield _row("AUC, handoffs that broke the work against others, cross-validated", by_run, ("above", 0.5))
+    bar = 0.5
+    for name, guessed in trivial(who_and_when(folder)).items():
+        told_by = _auc("who_and_when", f"AUC of {name} (trivial)", guessed, None)
+        bar = max(bar, told_by.value)
+        yield told_by
+    broke_work = "AUC, handoffs that broke the work against others, cross-validated"
+    yield _auc("who_and_when", broke_work, by_run, ("above", 0.5))
+    yield _auc("who_and_when", f"{broke_work}, against the best trivial guess", by_run, ("above", bar))
     shipped = np.array([SEVERITY[part] for part in PARTS])
     as_shipped: dict[str, list[tuple[float, bool]]] = defaultdict(list)
     for run, broke, found in handoffs:
         as_shipped[run].append((told(shipped, found), broke))
-    yield _row("AUC, shipped severities", as_shipped, ("above", 0.5))
+    yield _auc("who_and_when", "AUC, shipped severities", as_shipped, ("above", 0.5))
     for at, part in enumerate(PARTS):
         values = [found[at] for _, _, found in handoffs]
         yield row(
@@ -154,17 +165,92 @@ def separated(folder: Path) -> Iterator[Row]:
         )
 
 
-def _row(metric: str, by_run: dict[str, list[tuple[float, bool]]], bar: Any) -> Row:
+def trivial(runs: Sequence[Failed]) -> dict[str, dict[str, list[tuple[float, bool]]]]:
+    """What anybody would guess by: the place of a handoff, and how much was said before it; by run."""
+    told: dict[str, dict[str, list[tuple[float, bool]]]] = {"how early it is": {}, "how little was said before it": {}}
+    for run in runs:
+        turns, marked = _turns(run), _turn(run)
+        pairs = [(at, f"turn {at}" == marked) for at in range(1, len(turns))]
+        said = [sum(len(step["text"]) for step in turn) for turn in turns]
+        told["how early it is"][run.name] = [(-at, broke) for at, broke in pairs]
+        told["how little was said before it"][run.name] = [(-said[at - 1], broke) for at, broke in pairs]
+    return told
+
+
+def boundaries(folder: Path) -> Iterator[Row]:
+    """Handoffs of the benchmark as spans: a payload that lacks or alters a needed fact breaks its task. The same with
+    contents captured, with hashes only, and with neither; against the length of the payload."""
+    listed = tasks(folder)
+    lengths: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+    for task in listed:
+        lengths[task.story] += [(-len(payload.text), payload.damage != "full") for payload in task.payloads]
+    shorter = _auc("handoffbench", "AUC of a shorter payload (trivial)", lengths, None)
+    yield shorter
+    for how in ("contents", "hashes", "neither"):
+        found = handoff_score(listed, how)
+        units: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+        for task, losses in zip(listed, found, strict=True):
+            pairs = zip(losses, task.payloads, strict=True)
+            units[task.story] += [(loss, payload.damage != "full") for loss, payload in pairs]
+        bar = ("above", shorter.value) if how != "neither" else None
+        yield _auc("handoffbench", f"AUC, payloads that break the task against whole ones, {how} captured", units, bar)
+
+
+def handoff_score(listed: Sequence[Task], how: str) -> list[list[float]]:
+    """Per task the loss (1 - score) of each payload, by the product from spans."""
+    rows: list[dict[str, Any]] = []
+    for number, task in enumerate(listed):
+        for at, payload in enumerate(task.payloads):
+            rows += _boundary(f"{number}/{at}", task, payload.text, how)
+    schema = {name: AGENT_SPANS[name] for name in {key for told in rows for key in told}}
+    facts = compute(agent_spans(pl.DataFrame(rows, schema=schema, orient="row")))
+    score = dict(facts.handoff_quality.select("session_id", "score").iter_rows())
+    return [[1 - score[f"{number}/{at}"] for at in range(len(task.payloads))] for number, task in enumerate(listed)]
+
+
+def _boundary(name: str, task: Task, payload: str, how: str) -> list[dict[str, Any]]:
+    """Upstream looks things up and hands the payload to downstream, which asks its model once."""
+    start = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+    def span(number: str, under: str, kind: str, begin: int, **told: Any) -> dict[str, Any]:
+        return {
+            "TraceId": name, "SpanId": f"{name}-{number}", "ParentSpanId": f"{name}-{under}" if under else "",
+            "SpanName": kind, "Kind": kind, "Dialect": "mas", "SessionId": name, "StatusCode": "Unset",
+            "Timestamp": start + timedelta(seconds=begin), "Duration": 500_000_000, **told,
+        }  # fmt: skip
+
+    whole = task.payloads[0].text
+    sent, arrived = (hashlib.sha256(text.encode()).hexdigest() for text in (whole, payload))
+    hashed = how == "hashes"
+    found = [{"ToolResult": text} if how == "contents" else {} for text in task.upstream]
+    passed = {"ToolArguments": payload} if how == "contents" else {"ContextHash": sent} if hashed else {}
+    given = {"InputContent": payload} if how == "contents" else {}
+    received = {"ContextHash": arrived} if hashed else {}
+    lookups = [span(f"tool{at}", "one", "tool", at + 1, ToolName="lookup", **told) for at, told in enumerate(found)]
+    last = len(found) + 2
+    return [
+        span("one", "", "agent", 0, AgentName="upstream", Duration=(last + 1) * 10**9),
+        *lookups,
+        span("pass", "one", "handoff", last, TransferTarget="downstream", HandoffId=name, **passed),
+        span("two", "", "agent", last + 2, AgentName="downstream", HandoffId=name, **given, **received),
+        span("call", "two", "llm", last + 2, RequestModel="m", InputTokens=1, OutputTokens=1),
+    ]
+
+
+def _auc(data: str, metric: str, by_unit: dict[str, list[tuple[float, bool]]], bar: Any) -> Row:
     def of(units: Sequence[list[tuple[float, bool]]]) -> float:
         pairs = [pair for unit in units for pair in unit]
         return area([loss for loss, _ in pairs], [broke for _, broke in pairs])
 
-    units = list(by_run.values())
+    units = list(by_unit.values())
     count = sum(len(unit) for unit in units)
-    return row(QUALITY, "who_and_when", f"{metric}, n = {count}", of(units), bootstrap(units, of, draws=500), bar)
+    return row(QUALITY, data, f"{metric}, n = {count}", of(units), bootstrap(units, of, draws=500), bar)
 
 
-VALIDATIONS = (Validation(number=QUALITY, data="who_and_when", run=separated),)
+VALIDATIONS = (
+    Validation(number=QUALITY, data="who_and_when", run=separated),
+    Validation(number=QUALITY, data="handoffbench", run=boundaries),
+)
 
 
 def main(arguments: Sequence[str]) -> int:
