@@ -38,10 +38,33 @@ def run(command: list[str], sink: Sink, folder: Path) -> subprocess.CompletedPro
     return subprocess.run(command, env=environ, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("program", programs("python"), ids=["one line", "own words"])
+@pytest.mark.parametrize("program", programs("python"), ids=["one line", "own words", "loops and votes"])
 def test_its_python_runs(program: str, sink: Sink, tmp_path: Path) -> None:
     done = run([sys.executable, "-c", program], sink, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_its_loops_votes_and_judgements_say_what_it_promises(sink: Sink, tmp_path: Path) -> None:
+    done = run([sys.executable, "-c", programs("python")[2]], sink, tmp_path)
+    assert done.stdout == "Foxes are red.\n"
+    everywhere = {"gen_ai.conversation.id": "conversation-44", "mas.experiment.variant": "B"}
+    assert all(everywhere.items() <= span.attributes.items() for span in sink.spans)
+    writer, publisher = sink.named("invoke_agent writer"), sink.named("invoke_agent publisher")
+    assert (writer.attributes["mas.iteration.index"], writer.attributes["gen_ai.caller.name"]) == (1, "editor")
+    editor, newsroom = sink.named("invoke_agent editor"), sink.named("invoke_workflow newsroom")
+    assert [(to, about["mas.link.type"]) for _, to, about in publisher.links] == [
+        (editor.span_id, "triggered_by"),
+        (newsroom.span_id, "join"),
+    ]
+    votes = [log.attributes for log in sink.logs if log.event == "mas.vote.cast"]
+    assert {(cast["gen_ai.agent.name"], cast["mas.vote.option"]) for cast in votes} == {
+        ("editor", "accept"),
+        ("critic", "accept"),
+    }
+    assert len({cast["mas.consensus.id"] for cast in votes}) == 1
+    judged = {log.attributes["gen_ai.evaluation.name"]: log for log in sink.logs if "evaluation" in log.event}
+    assert judged["helpfulness"].attributes["gen_ai.evaluation.score.label"] == "good"
+    assert judged["thumbs"].span_id == newsroom.span_id
 
 
 def test_its_own_words_say_what_it_promises(sink: Sink, tmp_path: Path) -> None:
