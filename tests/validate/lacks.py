@@ -72,6 +72,12 @@ LACKS: tuple[Lack, ...] = (
         "agents are called `model`, model spans are lost",
         "the OpenInference instrumentor instead",
     ),
+    Lack(
+        "openai-agents-openlit-*stream*",
+        ("tokens",),
+        "streamed calls have no model spans",
+        "the OpenInference instrumentor instead",
+    ),
     Lack("autogen-native-selector", ("tokens",), "the moderator's own calls are in no message", "model spans"),
     Lack("autogen-native-*magentic*", ("tokens",), "the orchestrator's own calls are in no message", "model spans"),
     Lack(
