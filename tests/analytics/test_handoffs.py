@@ -622,6 +622,13 @@ def test_a_transfer_finds_its_target_by_the_function_made_of_its_name(name: str)
     assert [edge[:2] for edge in found(trace)] == [("triage", name)]
 
 
+def test_a_function_that_could_be_several_agents_leads_to_who_came_next() -> None:
+    trace, (triage, *_) = in_turn("triage", "研究者", "翻訳者")
+    trace.span("transfer", "handoff", 90, 91, triage, ToolName="transfer_to____")
+    facts = compute(frame(trace)).handoffs.filter(pl.col("source") == "triage")
+    assert edges(facts, "evidence", "confidence") == [("triage", "研究者", "tool_name", pytest.approx(0.95 * 0.9))]
+
+
 @pytest.mark.parametrize("name", ["研究者", "O'Neil", 'the "boss"'])
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_target_in_arguments_is_read_as_it_was_meant(name: str, nested: bool) -> None:

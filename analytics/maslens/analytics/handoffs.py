@@ -111,7 +111,16 @@ class Found:
     def called(self, name: str) -> list[Run]:
         """The runs of the agent of this name, else those that go by it or whose function is called so, by start."""
         key = names.key(name)
-        return self.by_name.get(key) or self.by_label.get(key) or self.by_function.get(names.function(name), [])
+        return (
+            self.by_name.get(key) or self.by_label.get(key) or ([] if self.is_unclear(name) else self._function(name))
+        )
+
+    def is_unclear(self, name: str) -> bool:
+        """It is the function of several agents: all letters but Latin ones look alike in it."""
+        return len({names.key(run.name) for run in self._function(name)}) > 1
+
+    def _function(self, name: str) -> list[Run]:
+        return self.by_function.get(names.function(name), [])
 
     def explains(self, run: Run) -> bool:
         return bool(self.into.get(run.number))
@@ -179,6 +188,8 @@ def _explain_sign(found: Found, sign: Sign) -> None:
         source = _last_before(found, sign.source, sign.start) or (source if _goes_by_node(found, sign) else None)
     if source is None and not sign.source:
         return
+    if sign.target and not found.called(sign.target) and found.is_unclear(sign.target):
+        sign.target = ""
     if sign.to_people and not found.called(sign.target):
         _hand_to_person(found, sign, source)
         return
