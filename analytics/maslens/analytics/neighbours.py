@@ -250,11 +250,14 @@ def _in_order(found: Found, scope: _Scope, hinted: Mapping[int, Run], around: Su
         stages, evidence = _stages(found.spans, scope.parts)
         for part in scope.parts:
             _in_order(found, part, hinted, around)
+        joined = _joined_at(found, stages)
         for before, after in pairwise(stages):
             if evidence == "sequence" and _stranger_between(found, before, after, around):
                 continue
             sources = [run for part in before for run in _ends(found, part, _last)]
-            held = _held_for_later(found, stages, after)  # a join further on waits for those, so they led nowhere else
+            held = {
+                run for run, joins in joined.items() if after not in joins
+            }  # those led to the join and nowhere else
             for part in after:
                 waited = _waited_for(found, part, stages)
                 led = [run for run in sources if run.number not in held]
@@ -285,9 +288,16 @@ def _joined(
         found.add(source, target, "graph_hint" if told else evidence, "pass_control", weight=weight)
 
 
-def _held_for_later(found: Found, stages: list[list[_Scope]], after: list[_Scope]) -> set[int]:
-    later = stages[stages.index(after) + 1 :]
-    return {run.number for stage in later for part in stage for run in _waited_for(found, part, stages)}
+def _joined_at(found: Found, stages: list[list[_Scope]]) -> dict[int, list[list[_Scope]]]:
+    """Per run that a join waits for the stages of those joins."""
+    triggers = found.spans.hint("langgraph_triggers")
+    joined: dict[int, list[list[_Scope]]] = defaultdict(list)
+    for stage in stages:
+        for part in stage:
+            if "join:" in triggers[part.row]:
+                for run in _waited_for(found, part, stages):
+                    joined[run.number].append(stage)
+    return joined
 
 
 def _waited_for(found: Found, part: _Scope, stages: list[list[_Scope]]) -> list[Run]:
