@@ -220,7 +220,7 @@ def _send(server: Server, told: Told, stop: threading.Event, rng: random.Random,
 def _put_aside(directory: Path, told: Told, stop: threading.Event, rng: random.Random) -> None:
     """Dead letters, as a loader leaves them behind; each must be in the tables in the end, once."""
     folder = DeadLetters(directory / "otlp" / "deadletter")
-    while not stop.wait(rng.uniform(0.0, 0.5)):
+    while not stop.wait(rng.uniform(0.5, 5.0)):  # an insert has a fixed cost
         kind: Signal = rng.choice(("traces", "logs"))
         size = rng.choice((1, 50))
         start = told.reserve(size)
