@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 
 from .content import ENVELOPE, SPEECH, leaves, parsed
@@ -18,6 +19,7 @@ Fate: TypeAlias = Literal["kept", "missing", "altered", "invented"]
 
 Facts: TypeAlias = Mapping[tuple[str, ...], Any]
 
+_SHORT = 80  # letters of a value that is worth remembering
 MOST_FACTS = 200  # compared, the newest
 BINDING_WEIGHT = 1.4  # fitted by `python -m tests.validate.handoffbench`, ordinary facts weighing 1
 _KEPT: Mapping[Fate, float] = {"kept": 1.0, "missing": 0.0, "altered": 0.0, "invented": -1.0}
@@ -139,5 +141,20 @@ def _weight(path: tuple[str, ...], value: Any) -> float:
 
 
 def _plain(text: str) -> str:
-    found = (word.strip(".") for word in _BETWEEN.sub(" ", text.lower()).split())
-    return " ".join(word.rstrip("0").rstrip(".") if _FIGURE.fullmatch(word) else word for word in found if word)
+    return _plain_short(text) if len(text) <= _SHORT else _plain_any(text)
+
+
+@lru_cache(maxsize=16_384)  # values come again and again
+def _plain_short(text: str) -> str:
+    return _plain_any(text)
+
+
+def _plain_any(text: str) -> str:
+    found = _BETWEEN.sub(" ", text.lower()).split()
+    return " ".join(word for each in found if (word := _undotted(each) if "." in each else each))
+
+
+def _undotted(word: str) -> str:
+    """Without the full stop of a sentence or a figure's zeros at the end."""
+    word = word.strip(".")
+    return word.rstrip("0").rstrip(".") if _FIGURE.fullmatch(word) else word

@@ -83,8 +83,9 @@ class Said:
         given = list(filter(None, [self.given.get((handoff["session_id"], handoff["target_run_id"])), transfer[2]]))
         if not known or not given:
             return None, None
-        told = fates(self._all(known), self._all(given), given)
-        carried_over = share(told, self._all(known))
+        facts = self._all(known)
+        told = fates(facts, self._all(given), given)
+        carried_over = share(told, facts)
         if carried_over is None:
             return None, None
         return 1 - carried_over, sorted({path[-1] for path, fate in told.items() if fate != "kept"})
