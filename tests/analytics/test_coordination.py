@@ -114,6 +114,13 @@ def test_one_agent_alone() -> None:
     assert (found["messages"], found["coordination_tokens"], found["work_tokens"]) == (0, 0, 0)
 
 
+def test_depth_is_counted_from_who_began_even_in_a_circle() -> None:
+    runs = [run("a1", "a", 0, 1), run("b1", "b", 2, 3), run("a2", "a", 4, 5)]
+    led = [handoff("a", "b", 1), handoff("b", "a", 3, target_run_id="a2")]
+    table = coordination(rows(frames.AGENT_RUNS, runs), rows(frames.HANDOFFS, led), rows(frames.LLM_CALLS, []))
+    assert (table["depth"][0], table["cycles"][0]) == (2, 1)
+
+
 def test_people_are_no_agents() -> None:
     asked = handoff("triage", "human", 4, connection_type="virtual_node", target_run_id="")
     table = coordination(

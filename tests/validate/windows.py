@@ -313,7 +313,7 @@ def _runs(rows: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
 
 # --- degradations ----------------------------------------------------------------------------------------------------
 
-STREAMS, CALLS, AFTER = 100, 1500, 500
+STREAMS, CALLS, AFTER = 60, 1000, 400
 KINDS: Mapping[str, tuple[str, Callable[[np.random.Generator, int], Floats], Callable[[Floats], Floats]]] = {
     "lognormal latency, × 1.5": ("duration_ms", lambda random, n: random.lognormal(0, 0.8, n), lambda v: v * 1.5),
     "2 % errors, 10 points more": (

@@ -41,14 +41,17 @@ def usual_pattern(told: Mapping[str, float], determinism: float, sessions: int) 
     return best, several[best] / sum(several.values())
 
 
-def window_shape(edges: pl.DataFrame, agents: Collection[str]) -> dict[str, float]:
-    """The shape of a graph over many sessions. edges: `source, target, handoffs`, each pair once."""
+def window_shape(edges: pl.DataFrame, agents: Collection[str], entries: Collection[str] = ()) -> dict[str, float]:
+    """The shape of a graph over many sessions.
+
+    edges: `source, target, handoffs`, each pair once. entries: whom the user began with.
+    """
     graph: Any = nx.DiGraph()
     graph.add_nodes_from(sorted(agents))
     graph.add_edges_from(edges.select("source", "target").iter_rows())
     between = betweenness(graph) if len(graph) > 2 else {}
     return {
-        **shape(graph, graph, set()),
+        **_shape_from_user(graph, entries),
         "betweenness_max": max(between.values(), default=0.0),
         "determinism": determinism(edges.rename({"source": "client", "target": "server"})),
     }
@@ -100,6 +103,7 @@ def coordination(
 @dataclass(slots=True, kw_only=True)
 class _Session:
     session_id: str
+    entry: str = ""  # the agent that began
     agents: set[str] = field(default_factory=set)
     transfers: list[Transfer] = field(default_factory=list)
     beside: set[str] = field(default_factory=set)  # runs that overlap another agent's
@@ -118,6 +122,7 @@ def _sessions(runs: pl.DataFrame, handoffs: pl.DataFrame) -> Iterator[_Session]:
         session = _Session(session_id=str(name))
         rows = table.rows()
         session.agents = {row[3] for row in rows} - {"", UNATTRIBUTED}
+        session.entry = next((row[3] for row in rows if row[3] in session.agents), "")
         for _, source, target, mode, evidence, _, target_run, at in moves[session.session_id]:
             session.transfers.append(
                 Transfer(source=source, target=target, returns=mode == "return_to_caller", evidence=evidence, at=at,
@@ -127,6 +132,19 @@ def _sessions(runs: pl.DataFrame, handoffs: pl.DataFrame) -> Iterator[_Session]:
         launcher = {row[6]: row[5] for row in moves[session.session_id] if row[6] and row[5]}
         session.beside = _beside(rows, launcher)
         yield session
+
+
+def _shape_from_user(agents: Any, entries: Collection[str]) -> dict[str, float]:
+    """The shape of `agents`, its depth counted from the user, who began with `entries`."""
+    known = [agent for agent in entries if agent in agents]
+    if not known:
+        return shape(agents, agents, set())
+    whole = agents.copy()
+    whole.add_edges_from((USER_NODE, agent) for agent in known)
+    return shape(agents, whole, {USER_NODE})
+
+
+USER_NODE = "\x00user"  # no agent is called so
 
 
 def _beside(rows: Sequence[tuple[Any, ...]], launcher: Mapping[str, str]) -> set[str]:
@@ -188,7 +206,7 @@ def _shape(session: _Session) -> dict[str, Any]:
     graph.add_nodes_from(sorted(session.agents))
     graph.add_edges_from((move.source, move.target) for move in session.transfers)
     between = betweenness(graph) if len(graph) > 2 else {}
-    measured = shape(graph, graph, set())
+    measured = _shape_from_user(graph, [session.entry])
     return {
         "session_id": session.session_id, "handoffs": len(session.transfers),
         "messages": sum(2 if move.returns else 1 for move in session.transfers),

@@ -31,8 +31,8 @@ def _sessions(filters: Filters) -> Read:
     where, params = reads.narrowed(filters, time="started_at", agent=())
     return Read(
         sql=f"""
-SELECT c.*, s.outcome AS outcome FROM (SELECT * FROM coordination {where}) AS c
-LEFT JOIN (SELECT session_id, outcome FROM sessions {where}) AS s ON s.session_id = c.session_id
+SELECT c.*, s.outcome AS outcome, s.root_agent AS root_agent FROM (SELECT * FROM coordination {where}) AS c
+LEFT JOIN (SELECT session_id, outcome, root_agent FROM sessions {where}) AS s ON s.session_id = c.session_id
 ORDER BY c.started_at DESC, c.session_id""",
         params=params,
     )
@@ -103,7 +103,8 @@ def _of(sessions: pl.DataFrame, filters: Filters) -> pl.DataFrame:
 
 
 def _window(version: str, sessions: pl.DataFrame, edges: pl.DataFrame, agents: pl.DataFrame) -> dict[str, Any]:
-    shape = window_shape(edges, set(agents["agent"]) - {""} | set(edges["source"]) | set(edges["target"]))
+    shape = window_shape(edges, set(agents["agent"]) - {""} | set(edges["source"]) | set(edges["target"]),
+                         set(sessions["root_agent"]))  # fmt: skip
     told = dict(sessions.group_by("pattern").agg(pl.col("pattern_confidence").sum()).iter_rows())
     pattern, confidence = usual_pattern(told, shape["determinism"], sessions.height)
     weighed = (pl.col("delegation_accuracy") * pl.col("handoffs")).sum() / pl.col("handoffs").sum()
