@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from maslens.analytics.context_drift import context_drift
 from maslens.analytics.facts import compute
 from maslens.analytics.goal_facts import Kept, goal_facts
-from maslens.analytics.lexical import distances, lexical
+from maslens.analytics.lexical import distances, lexical, loaded
 from polars.testing import assert_frame_equal
 
 from tests.analytics.made_spans import Trace, frame
@@ -149,6 +149,36 @@ def test_another_embedding_is_used_for_the_distance() -> None:
     found = context_drift(spans, facts.agent_runs, facts.llm_calls, facts.handoffs, embed=constant)
     assert set(found["distance"]) == {0.0}
     assert found.drop("distance").equals(facts.context_drift.drop("distance"))
+
+
+def of_lengths(texts: Any) -> list[list[float]]:
+    """An embedder as a user would write it."""
+    return [[len(text), 1.0] for text in texts]
+
+
+def one_number(texts: Any) -> list[float]:
+    return [len(text) for text in texts]
+
+
+def test_an_embedder_is_named_by_its_module_and_function() -> None:
+    spans = frame(desk())
+    found = compute(spans, embed=loaded(f"{__name__}:of_lengths")).context_drift
+    assert found["distance"].is_between(0, 1).all()
+    assert not found["distance"].equals(compute(spans).context_drift["distance"])
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ("nowhere.at.all:embed", "cannot be used"),
+        ("json:nothing", "cannot be used"),
+        ("json", "cannot be used"),
+        (f"{__name__}:one_number", "one row a text"),
+    ],
+)
+def test_an_embedder_that_cannot_be_used_is_refused_at_the_start(named: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        loaded(named)
 
 
 WORDS = st.lists(st.sampled_from([*GOAL.split(), "bananas", "now", "\n"]), max_size=12).map(" ".join)

@@ -27,6 +27,7 @@ from .frames import UNATTRIBUTED
 from .handoff_quality import handoff_quality
 from .handoff_signs import objects
 from .handoffs import Edge, handoff_edges
+from .lexical import Embed, lexical
 from .neighbours import is_check
 from .prices import PriceBook
 from .runs import Run, Runs, agent_runs
@@ -55,11 +56,18 @@ class Facts:
     evaluations: pl.DataFrame
 
 
-def compute(spans: pl.DataFrame, events: pl.DataFrame | None = None, *, prices: PriceBook | None = None) -> Facts:
+def compute(
+    spans: pl.DataFrame,
+    events: pl.DataFrame | None = None,
+    *,
+    prices: PriceBook | None = None,
+    embed: Embed = lexical,
+) -> Facts:
     """The facts of all sessions in `spans`. The same spans in any order, or sent twice, give the same facts.
 
     spans: `agent_spans`, whole sessions of it (`sessions.stitch_keys` says what belongs together).
-    events: `agent_events`; outcomes that became known late are taken from it.
+    events: `agent_events`; outcomes that became known late are taken from it. embed: what context drift measures
+    distances by.
     """
     once, repeats = without_repeats(frames.agent_spans(spans))
     if once.is_empty():
@@ -76,7 +84,7 @@ def compute(spans: pl.DataFrame, events: pl.DataFrame | None = None, *, prices: 
     sessions = _sessions(seen, repeats, {**facts, "errors": errors}, events)
     judged = evaluations(events, _doers(seen), handoffs, seen.session_of_trace)
     facts |= {"sessions": sessions, "agent_errors": errors, "evaluations": judged}
-    facts |= _judged(once, facts, _with_session(seen, events))
+    facts |= _judged(once, facts, _with_session(seen, events), embed)
     return Facts(**{name: frames.facts(frame, getattr(frames, name.upper())) for name, frame in facts.items()})
 
 
@@ -94,7 +102,7 @@ def steps_of(spans: pl.DataFrame) -> pl.DataFrame:
 
 
 def _judged(
-    spans: pl.DataFrame, facts: Mapping[str, pl.DataFrame], events: pl.DataFrame | None
+    spans: pl.DataFrame, facts: Mapping[str, pl.DataFrame], events: pl.DataFrame | None, embed: Embed
 ) -> dict[str, pl.DataFrame]:
     """What is read out of the facts themselves and the contents of spans."""
     runs, calls, tools, handoffs = (facts[name] for name in ("agent_runs", "llm_calls", "tool_calls", "handoffs"))
@@ -107,7 +115,8 @@ def _judged(
             steps(spans, runs.filter(mine), calls.filter(mine), tools.filter(mine), handoffs.filter(mine), quality)
         )
     return {
-        "handoff_quality": quality, "suspects": found, "context_drift": context_drift(spans, runs, calls, handoffs),
+        "handoff_quality": quality, "suspects": found,
+        "context_drift": context_drift(spans, runs, calls, handoffs, embed=embed),
         "bottlenecks": bottlenecks(runs, handoffs, calls, tools),
         "coordination": coordination(runs, handoffs, calls, bounced=quality, events=events),
     }  # fmt: skip

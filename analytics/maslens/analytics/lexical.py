@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TypeAlias
 
 import numpy as np
@@ -32,6 +33,22 @@ def lexical(texts: Sequence[str]) -> Vectors:
         vector = np.log1p(places, dtype=np.float32)
         vectors[row] = vector / np.linalg.norm(vector)
     return vectors
+
+
+def loaded(named: str) -> Embed:
+    """The function that `package.module:function` names; ValueError says what is wrong with it.
+
+    It takes a list of texts and answers one row of numbers each: any model's embeddings, of any length.
+    """
+    module, _, function = named.partition(":")
+    try:
+        found = getattr(import_module(module), function)
+        answer = np.asarray(found(["one", "two"]), dtype=np.float32)
+    except Exception as reason:
+        raise ValueError(f"embedder {named!r} cannot be used: {reason}") from None
+    if answer.ndim != 2 or len(answer) != 2:
+        raise ValueError(f"embedder {named!r} must answer one row a text, got an array of shape {answer.shape}")
+    return lambda texts: np.asarray(found(list(texts)), dtype=np.float32)
 
 
 def distances(goal: Vectors, texts: Vectors) -> npt.NDArray[np.float64]:

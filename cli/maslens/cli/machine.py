@@ -10,6 +10,7 @@ from typing import TypeVar
 from maslens.analytics.facts import compute
 from maslens.analytics.judge import JudgeConfig
 from maslens.analytics.judging import Judging
+from maslens.analytics.lexical import lexical, loaded
 from maslens.analytics.prices import PriceBook
 from maslens.analytics.sidecar import Sidecar, SidecarConfig
 from maslens.cli.faults import BadInput, NotThere
@@ -67,7 +68,8 @@ def sidecar(settings: Settings, store: Store) -> Sidecar:
     """Not started yet."""
     prices = in_our_words(lambda: PriceBook.load(settings.price_sheet))
     config = SidecarConfig(interval_s=settings.sidecar_interval_s, idle_s=settings.session_idle_s)
-    return Sidecar(store, partial(compute, prices=prices), config)
+    embed = lexical if settings.embedder is None else in_our_words(partial(loaded, settings.embedder))
+    return Sidecar(store, partial(compute, prices=prices, embed=embed), config)
 
 
 def judging(settings: Settings, store: Store) -> Judging | None:

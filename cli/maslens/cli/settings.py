@@ -90,6 +90,9 @@ class Settings:
         float, "what an hour of an agent's time costs, in US dollars; see `cost --rate`"
     ] = 0.0
     budgets: Annotated[str | None, "US dollars by hour, day, week or month: `50/day; agent billing 5/day`"] = None
+    embedder: Annotated[
+        str | None, "`package.module:function` that embeds texts, for context drift; unset: by their letters alone"
+    ] = None
     judge_url: Annotated[
         str | None, "base of an OpenAI-compatible API that is asked about failed sessions; unset: no model is asked"
     ] = None
