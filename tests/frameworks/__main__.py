@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.frameworks.build import FRAMEWORKS, ROOT, python_of
+from tests.frameworks.build import FRAMEWORKS, ROOT, is_built, python_of
 from tests.frameworks.running import KINDS, Ran, Way, held, run
 
 RESULTS = ROOT / "build" / "frameworks.json"
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _rows(name: str) -> Iterator[dict[str, Any]]:
-    if not python_of(name).exists():
+    if not is_built(name):
         print(f"{name}: no environment (make frameworks ARGS={name})", flush=True)
         return
     told = subprocess.run([python_of(name), "-c", _WHO], check=True, capture_output=True, text=True)

@@ -23,6 +23,11 @@ def python_of(name: str) -> Path:
     return ROOT / "build" / "venvs" / name / "bin" / "python"
 
 
+def is_built(name: str) -> bool:
+    """Whether its environment is complete; a build that was cut off leaves a Python without packages."""
+    return (python_of(name).parents[1] / ".built").exists()
+
+
 def build(name: str, *, latest: bool = False) -> None:
     """Make the environment of one framework, or bring it up to date where what it needs has changed."""
     constraints = HERE / name / "constraints.txt"
@@ -32,6 +37,7 @@ def build(name: str, *, latest: bool = False) -> None:
     stamp = python_of(name).parents[1] / ".built"
     if stamp.exists() and stamp.read_text() == wanted:
         return
+    stamp.unlink(missing_ok=True)
     print(f"{name}: installing {', '.join((HERE / name / 'requirements.txt').read_text().split())} ...", flush=True)
     start = time.monotonic()
     if not python_of(name).exists():

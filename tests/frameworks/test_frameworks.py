@@ -9,7 +9,7 @@ from functools import cache
 import polars as pl
 import pytest
 
-from tests.frameworks.build import FRAMEWORKS, python_of
+from tests.frameworks.build import FRAMEWORKS, is_built
 from tests.frameworks.running import KINDS, Ran, Way, held, run
 
 WAYS: list[tuple[str, Way]] = [
@@ -30,7 +30,7 @@ def _ran(name: str, way: Way) -> Ran:
 @pytest.fixture(params=WAYS, ids=lambda param: f"{param[0]} under {param[1]}")
 def ran(request: pytest.FixtureRequest) -> Ran:
     name, way = request.param
-    if not python_of(name).exists():
+    if not is_built(name):
         pytest.skip(f"no environment for {name}: make frameworks ARGS={name}")
     return _ran(name, way)
 
