@@ -273,6 +273,13 @@ def test_a_stranger_reads_no_files_and_changes_nothing(
     assert store.rows("SELECT count() AS n FROM otel_traces") == [{"n": 2}]
 
 
+@pytest.mark.parametrize(("functions", "status"), [(100, 200), (1_500, 403)])
+def test_plans_are_explained_of_statements_of_a_size(http: httpx.Client, functions: int, status: int) -> None:
+    query = f"EXPLAIN SELECT {', '.join(f'length(toString({n}))' for n in range(functions))}"
+    assert http.post("/", content=query).status_code == status
+    assert http.post("/", content="SELECT 1").text == "1\n"
+
+
 def test_names_that_reach_out_only_as_functions_are_fine_as_columns(http: httpx.Client) -> None:
     query = "SELECT 'file(1) INTO OUTFILE' AS url, 1 AS input, 2 AS \"cluster\", `input` + 1 AS remote"
     assert http.post("/", content=query).text == "file(1) INTO OUTFILE\t1\t2\t2\n"
