@@ -91,7 +91,10 @@ def _span(
 
 
 def _renewed(template: bytes, *, seed: int) -> Iterator[bytes]:
-    """Copies of `template` whose ids differ by a mask of eight bytes and whose sessions have other numbers."""
+    """Copies of `template` whose ids differ by a mask of eight bytes and whose sessions have other numbers.
+
+    Answers and tool calls get other ids too: traces that share an answer are one session.
+    """
     request = ExportTraceServiceRequest.FromString(template)
     spans = [span for rs in request.resource_spans for ss in rs.scope_spans for span in ss.spans]
     ids = {span.trace_id for span in spans} | {span.span_id for span in spans} | {span.parent_span_id for span in spans}
@@ -101,6 +104,8 @@ def _renewed(template: bytes, *, seed: int) -> Iterator[bytes]:
     sessions = [(found.start(1), int(found[1])) for found in re.finditer(rb"conversation-(\d{7})", template)]
     starts = np.array([start for start, _ in sessions], dtype=np.int64)
     numbers = np.array([number for _, number in sessions], dtype=np.int64)
+    told = [found.end() for found in re.finditer(rb"chatcmpl-[0-9a-f]{16}|call_[0-9a-f]{24}", template)]
+    ends = np.array(told, dtype=np.int64)
     luck, original = np.random.default_rng([seed, 1]), np.frombuffer(template, dtype=np.uint8)
     for turn in itertools.count():
         body = original.copy()
@@ -108,4 +113,6 @@ def _renewed(template: bytes, *, seed: int) -> Iterator[bytes]:
         body[at] ^= mask[phase]
         for digit in range(7):
             body[starts + 6 - digit] = 48 + (numbers + turn * 64) // 10**digit % 10
+        for digit, character in enumerate(f"{turn:08x}".encode()):
+            body[ends - 8 + digit] = character
         yield body.tobytes()
