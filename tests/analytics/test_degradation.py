@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from maslens.analytics.degradation import DEGRADATION, OBSERVATION, SERIES, degradations, observations
 
@@ -154,6 +154,9 @@ def looks(series: pl.DataFrame, steps: Sequence[int]) -> pl.DataFrame:
 
 
 @settings(max_examples=25, deadline=None)
+@example(476, [160], True)  # an epoch of too few that had ended by the next look
+@example(476, [165], True)  # one that stood as it had been and ended as another
+@example(0, [320], True)  # one that was over with the last call seen, but was worse
 @given(st.integers(0, 2**31), st.lists(st.integers(1, 399), max_size=6, unique=True), st.booleans())
 def test_however_often_one_looks_the_verdict_is_the_same(seed: int, steps: list[int], worse: bool) -> None:
     random = np.random.default_rng(seed)

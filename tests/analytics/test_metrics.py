@@ -36,6 +36,7 @@ class Facts:
     agent_errors: pl.DataFrame
     bottlenecks: pl.DataFrame
     coordination: pl.DataFrame
+    evaluations: pl.DataFrame
 
 
 def rows(schema: frames.Schema, *given: dict[str, Any]) -> pl.DataFrame:
@@ -55,6 +56,7 @@ def facts(
     errors: tuple[dict[str, Any], ...] = (),
     sessions: tuple[dict[str, Any], ...] = (),
     bottlenecks: tuple[dict[str, Any], ...] = (),
+    evaluations: tuple[dict[str, Any], ...] = (),
 ) -> Facts:
     return Facts(
         sessions=rows(frames.SESSIONS, *sessions),
@@ -65,6 +67,7 @@ def facts(
         agent_errors=rows(frames.AGENT_ERRORS, *errors),
         bottlenecks=rows(frames.BOTTLENECKS, *bottlenecks),
         coordination=rows(frames.COORDINATION),
+        evaluations=rows(frames.EVALUATIONS, *evaluations),
     )
 
 
@@ -199,6 +202,30 @@ def test_what_may_still_change_waits_until_the_session_is_settled(desk: Facts) -
     names = set(added(contributions(desk, unsettled={"s"})))
     assert not any(UNATTRIBUTED in series or "ghost" in series or "maslens_sessions" in series for series in names)
     assert any("triage" in series for series in names)
+
+
+def test_scores_are_counted_and_added_up_where_they_are_not_negative() -> None:
+    judged = {"agent": "billing", "name": "helpful", "evaluator_type": "human"}
+    got = added(
+        contributions(
+            facts(
+                evaluations=(
+                    {**judged, "score": 0.25, "label": "poor"},
+                    {**judged, "score": 0.5, "label": "poor"},
+                    {**judged, "score": -1.0, "label": ""},
+                    {**judged, "score": None, "label": "good"},
+                )
+            )
+        )
+    )
+    who = {"evaluator_type": "human", "agent": "billing", "evaluation": "helpful"}
+    assert got == {
+        series_of("maslens_agent_evaluations", **who, label="poor"): 2,
+        series_of("maslens_agent_evaluations", **who, label="(none)"): 1,
+        series_of("maslens_agent_evaluations", **who, label="good"): 1,
+        series_of("maslens_agent_evaluation_scored", **who): 2,
+        series_of("maslens_agent_evaluation_score_sum", **who): 0.75,
+    }
 
 
 def test_names_of_any_length_and_content_stay_apart_and_bounded() -> None:

@@ -224,7 +224,7 @@ def _epochs(series: _Series, alpha: float) -> Iterator[dict[str, Any]]:
     while True:
         length = max(LEAST_REFERENCE, split - first)
         row = _judge(_part(series, first, split, length, epoch), alpha)
-        if row["verdict"] == "worse" and length < len(series.values) - split:  # as long as it lasts
+        if row["verdict"] == "worse" and length <= len(series.values) - split:  # as long as it lasts
             length = MOST
             row = _judge(_part(series, first, split, length, epoch), alpha)
             over = _recovered(row["_series"], row["_onset"], alpha)
@@ -297,7 +297,9 @@ def _decide(row: dict[str, Any], stood: Mapping[str, Any] | None, alpha: float) 
     """Whether there is an alarm, since when, and whether it is over. What was an alarm once keeps its times."""
     same = stood is not None and stood["epoch"] == row["epoch"]
     if row["closed"] and row.get("q_value") is None:
-        row["q_value"] = stood["q_value"] if same and stood is not None else row.get("p_value")
+        # An epoch that has ended is of no family any more; what an earlier look made of its beginning is out of date.
+        rang = same and stood is not None and stood["alarm_at"] is not None
+        row["q_value"] = stood["q_value"] if rang and stood is not None else row.get("p_value")
     rings = row["verdict"] == "worse" and row["q_value"] <= alpha
     series: _Series | None = row.get("_series")
     if not rings or series is None:

@@ -176,7 +176,8 @@ def contributions(facts: FactFrames, *, unsettled: Collection[str] = (), final: 
     paired = _paired(edges, facts.agent_runs.lazy())
     led, unpaired = paired.filter(pl.col("_paired")), paired.filter(~pl.col("_paired"))
     unpriced = calls.filter(pl.col("cost_usd").is_null()).with_columns(pl.col("unpriced_reason").alias("reason"))
-    judged = facts.evaluations.lazy().with_columns(pl.col("name").alias("evaluation"))
+    label = pl.when(pl.col("label") == "").then(pl.lit("(none)")).otherwise(pl.col("label"))
+    judged = facts.evaluations.lazy().with_columns(pl.col("name").alias("evaluation"), label.alias("label"))
     scored = judged.filter(pl.col("score") >= 0)  # a counter only grows
     sessions = facts.sessions.lazy()
     path = facts.bottlenecks.lazy().filter(~waits)  # a running session's critical path may still turn elsewhere
