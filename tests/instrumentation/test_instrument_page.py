@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from tests.instrumentation.otlp_sink import Sink
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "instrument.md").read_text()
-JAVASCRIPT = ROOT / "build" / "javascript"
 
 
 @pytest.fixture
@@ -75,20 +73,6 @@ def test_its_own_words_say_what_it_promises(sink: Sink, tmp_path: Path) -> None:
     assert sent.attributes["mas.context.hash"] == taken.attributes["mas.context.hash"]
     assert sink.named("chat gpt-4.1-mini").attributes["gen_ai.agent.name"] == "billing"
     assert {span.attributes["gen_ai.conversation.id"] for span in sink.spans} == {"conversation-42"}
-
-
-def test_its_typescript_runs(sink: Sink) -> None:
-    if shutil.which("node") is None or not (JAVASCRIPT / "node_modules").is_dir():
-        pytest.skip("no Node.js, or the exporters are not installed (tests/contract/test_javascript.py does that)")
-    (program,) = programs("typescript")
-    script = JAVASCRIPT / "instrument_page.mjs"  # it uses no type annotation, so it is JavaScript too
-    script.write_text(program)
-    done = run(["node", script.name], sink, JAVASCRIPT)
-    assert (done.returncode, done.stderr) == (0, "")
-    sent, taken = sink.named("execute_tool transfer_to_billing billing"), sink.named("invoke_agent billing")
-    assert sent.attributes["mas.handoff.id"] == taken.attributes["mas.handoff.id"]
-    assert sink.named("chat gpt-4.1-mini").parent_id == sink.named("invoke_agent triage").span_id
-    assert sink.spans[0].resource["service.name"] == "help-desk-ts"
 
 
 def test_it_knows_every_framework_and_every_word() -> None:
