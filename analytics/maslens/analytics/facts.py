@@ -532,5 +532,6 @@ def _known_origins(seen: _Seen, runs: list[Run], explained: set[int]) -> float |
         place = run.team or seen.spans.trace[run.row]
         earliest_end[place] = min(earliest_end.get(place, run.end), run.end)
     entries = {run.number for run in outer if run.start < earliest_end[run.team or seen.spans.trace[run.row]]}
-    known = [run for run in runs if run.number in explained | entries or run.container or is_check(seen.spans, run)]
+    told = explained & {run.number for run in runs} | entries  # `explained` is of all sessions
+    known = [run for run in runs if run.number in told or run.container or is_check(seen.spans, run)]
     return len(known) / len(runs)
