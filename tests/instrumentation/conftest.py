@@ -61,6 +61,8 @@ def _sink() -> Iterator[Sink]:
 
 @pytest.fixture(scope="session")
 def _told(_sink: Sink) -> Iterator[Told]:
+    patience = pytest.MonkeyPatch()  # a busy machine may take longer to answer a knock than an app would wait
+    patience.setattr("maslens.instrumentation.outlet._KNOCK_SECONDS", 10.0)
     config = export_config(endpoint=_sink.url, environ={})
     tracers = TracerProvider(shutdown_on_exit=False)
     tracers.add_span_processor(StampProcessor())
@@ -70,6 +72,7 @@ def _told(_sink: Sink) -> Iterator[Told]:
     yield Told(_sink, tracers, loggers)
     tracers.shutdown()
     loggers.shutdown()
+    patience.undo()
 
 
 @pytest.fixture
