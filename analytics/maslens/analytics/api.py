@@ -182,10 +182,10 @@ def _add_question(router: APIRouter, reader: Reader, entry: Entry, usual: Mappin
 
 
 def _query_of(option: Option) -> Any:
-    text = f"{option.help}: {', '.join(option.choices)}" if option.choices else option.help
-    text += f" ({option.default})" if option.default else ""
     longest = 4096 if isinstance(option.default, str) else None
-    return Annotated[Optional.__getitem__(type(option.default)), Query(description=text, max_length=longest)]
+    return Annotated[
+        Optional.__getitem__(type(option.default)), Query(description=option.described, max_length=longest)
+    ]
 
 
 def _explained(reader: Reader, question: Question, asked: Asked, number: int) -> list[dict[str, Any]]:

@@ -121,12 +121,8 @@ def _read_command(entry: Entry) -> None:
 
 
 def _option(option: Option) -> Any:
-    text = f"{option.help}: {', '.join(option.choices)}" if option.choices else option.help
-    text += f" ({option.default})" if option.default else ""
-    return Annotated[
-        Optional.__getitem__(type(option.default)),
-        typer.Option(f"--{option.name.replace('_', '-')}", help=escape(text)),
-    ]
+    flag = f"--{option.name.replace('_', '-')}"
+    return Annotated[Optional.__getitem__(type(option.default)), typer.Option(flag, help=escape(option.described))]
 
 
 for each in CATALOGUE:

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 from maslens.analytics.cost import TOTAL
 from maslens.analytics.frames import UNATTRIBUTED
-from maslens.analytics.questions import CATALOGUE, Entry, Value, load
+from maslens.analytics.questions import Entry, Value, entry, load
 from maslens.analytics.questions.costs import column
 from maslens.analytics.questions.question import Ask, Asked, Question
 from maslens.analytics.reads import Filters, Read
@@ -99,15 +99,15 @@ _COST_SHOWN = (
 
 
 def _asked(wanted: Wanted, usual: Mapping[str, Value] | None) -> Asked:
-    entry = next(each for each in CATALOGUE if each.name == wanted.name)
+    asked = entry(wanted.name)
     try:
-        return Asked(filters=wanted.filters, options=entry.checked(wanted.options, usual))
+        return Asked(filters=wanted.filters, options=asked.checked(wanted.options, usual))
     except ValueError as reason:
-        raise BadInput(f"--{reason}{_meant(entry, wanted.options)}") from None
+        raise BadInput(f"--{reason}{_meant(asked, wanted.options)}") from None
 
 
-def _meant(entry: Entry, given: Mapping[str, Value | None]) -> str:
-    for option in entry.options:
+def _meant(asked: Entry, given: Mapping[str, Value | None]) -> str:
+    for option in asked.options:
         value = given.get(option.name)
         if option.choices and value is not None and value not in option.choices:
             return nearest(str(value), option.choices)

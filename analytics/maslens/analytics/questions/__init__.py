@@ -25,6 +25,12 @@ class Option:
     default: Value
     choices: tuple[str, ...] = ()
 
+    @property
+    def described(self) -> str:
+        """The help with what it takes and what it is where nothing is said."""
+        text = f"{self.help}: {', '.join(self.choices)}" if self.choices else self.help
+        return f"{text} ({self.default})" if self.default else text
+
     def checked(self, value: Value) -> Value:
         """`value` as the option's type; ValueError says what it takes."""
         if self.choices and value not in self.choices:
@@ -152,8 +158,12 @@ CATALOGUE: tuple[Entry, ...] = (
 )
 
 
+def entry(name: str) -> Entry:
+    """The entry of that name; KeyError if there is none."""
+    return {each.name: each for each in CATALOGUE}[name]
+
+
 def load(name: str) -> Question:
     """The question of that name; KeyError if there is none."""
-    found = {each.name: each for each in CATALOGUE}[name]
-    questions: Mapping[str, Question] = import_module(f"{__name__}.{found.module}").QUESTIONS
+    questions: Mapping[str, Question] = import_module(f"{__name__}.{entry(name).module}").QUESTIONS
     return questions[name]
