@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ class Forest:
 
     parent: Ints
     depth: Ints
+    _parents: list[int] = field(default_factory=list, repr=False, compare=False)  # `parent`, quicker one by one
 
     @staticmethod
     def of(spans: pl.DataFrame) -> Forest:
@@ -33,7 +34,7 @@ class Forest:
         parent = parent.copy()
         reached = _follow(_with_end(parent))
         parent[reached != len(parent)] = -1
-        return Forest(parent, _depth(parent))
+        return Forest(parent, _depth(parent), parent.tolist())
 
     def __len__(self) -> int:
         return len(self.parent)
@@ -64,7 +65,7 @@ class Forest:
     def path(self, row: int) -> list[int]:
         """The rows from the root down to `row`."""
         path = [row]
-        while (row := int(self.parent[row])) >= 0:
+        while (row := self._parents[row]) >= 0:
             path.append(row)
         return path[::-1]
 

@@ -80,7 +80,7 @@ def _in_spans(spans: Spans, runs: Runs, failed: np.ndarray[Any, Any]) -> Iterato
                 mode="return_to_caller" if mode == "return_to_caller" else "pass_control",
                 evidence="explicit" if explicit else "tool_name",
                 carrier="tool" if known or destination[row] else "span",
-                start=int(spans.start[row]), end=int(spans.end[row]), failed=bool(failed[row]),
+                start=spans.starts[row], end=spans.ends[row], failed=bool(failed[row]),
                 to_people=to_whom[row] == "human" or names.key(target) in names.PEOPLE,
             )  # fmt: skip
 
@@ -92,7 +92,7 @@ def _in_events(spans: Spans, runs: Runs) -> Iterator[Sign]:
         run = int(runs.of_span[row])
         if run >= 0:
             yield Sign(row, run, runs[run].name, _person_or_agent(told[row]), "pass_control", "explicit", "span",
-                       int(spans.start[row]), int(spans.end[row]),
+                       spans.starts[row], spans.ends[row],
                        to_people=names.key(told[row]) in names.PEOPLE)  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def _in_answers(spans: Spans, calls: ModelCalls, runs: Runs) -> Iterator[Sign]:
     for row, targets in zip(
         calls.rows.tolist(), transfers.answered_transfers(calls.told["OutputContent"]), strict=True
     ):
-        run, end = int(runs.of_span[row]), int(spans.end[row])
+        run, end = int(runs.of_span[row]), spans.ends[row]
         for target in targets:
             source = runs[run].name if run >= 0 else ""
             yield Sign(row, run, source, target, "pass_control", "tool_name", "answer", end, end)
@@ -129,7 +129,7 @@ def _in_messages(spans: Spans) -> Iterator[Sign]:
             if item.get("type") == "HandoffMessage" and str(item.get("id")) not in seen:
                 seen.add(str(item.get("id")))
                 source, target = names.clean(str(item.get("source", ""))), str(item.get("target", ""))
-                at = int(spans.start[row])
+                at = spans.starts[row]
                 yield Sign(row, -1, source, _person_or_agent(target), "pass_control", "message", "message", at, at,
                            to_people=names.key(target) in names.PEOPLE)  # fmt: skip
 

@@ -132,7 +132,7 @@ class Found:
         if source is target or (mode == "pass_control" and names.key(source.name) == names.key(target.name)):
             return
         moved = min(source.end, target.start) if mode == "pass_control" else target.start
-        at = moved if row is None else int(self.spans.start[row])
+        at = moved if row is None else self.spans.starts[row]
         confidence = CONFIDENCE[evidence] * weight
         self.keep(Edge(source.name, target.name, mode, evidence, confidence, at, target.row if row is None else row,
                        source.number, target.number))  # fmt: skip
@@ -162,7 +162,7 @@ def _explain_by_links(found: Found) -> None:
 def _tell_more(edge: Edge, spans: Spans, row: int) -> None:
     """What the span that hands over says about what it passes on."""
     edge.handoff_id, edge.outcome = spans.text("HandoffId", row), spans.text("HandoffOutcome", row)
-    edge.context_hash, edge.context_size = spans.text("ContextHash", row), spans.frame["ContextSize"][row]
+    edge.context_hash, edge.context_size = spans.text("ContextHash", row), spans.value("ContextSize", row)
 
 
 # -- signs: each finds the run it led to ----------------------------------------------------------------------------
@@ -348,10 +348,10 @@ def _explain_by_callers(found: Found) -> None:
 
 def _explain_by_predecessors(found: Found) -> None:
     """AGNTCY: an agent names the one before it, a branch who it was forked from, a join the fork that it waits for."""
-    before, parent, fork, joined = (
-        found.spans.hint(f"ioa_observe.{key}")
-        for key in ("agent.previous", "fork.parent_name", "fork.id", "join.fork_id")
-    )
+    keys = [f"ioa_observe.{key}" for key in ("agent.previous", "fork.parent_name", "fork.id", "join.fork_id")]
+    if not found.spans.hinted(*keys):
+        return
+    before, parent, fork, joined = map(found.spans.hint, keys)
     branches: dict[str, list[Run]] = defaultdict(list)
     for run in found.runs:
         if fork[run.row]:

@@ -47,6 +47,7 @@ def clean(name: str) -> str:
     return "" if {form.lower() for form in (bare, short, plain)} & NOT_AGENTS else plain
 
 
+@lru_cache(maxsize=65_536)
 def node_name(node: str) -> str:
     """The agent a graph node stands for: `billing_node:4f2c…` is `billing`."""
     return clean(re.sub(r"(?<=.)[_\- ]node$", "", node.split(":", 1)[0], flags=re.IGNORECASE))
@@ -64,6 +65,7 @@ def function(name: str) -> str:
     return re.sub(r"[^a-zA-Z0-9]", "_", name.strip()).lower()
 
 
+@lru_cache(maxsize=65_536)
 def tool(name: str) -> str:
     """A tool as its author called it: `Delegate work to coworker` is `delegate_work_to_coworker`."""
     name = re.sub(r"\.(?:run|tool|__call__|a?call)$", "", name)

@@ -46,7 +46,7 @@ class Surroundings:
         strangers: dict[str, list[int]] = defaultdict(list)
         loose = calls.rows[runs.of_span[calls.rows] < 0]
         for row in loose[np.argsort(spans.start[loose], kind="stable")].tolist():
-            strangers[spans.trace[row]].append(int(spans.start[row]))
+            strangers[spans.trace[row]].append(spans.starts[row])
         return Surroundings(tools, nodes, parents, strangers)
 
 
@@ -146,14 +146,14 @@ def _around(found: Found, tools: Mapping[tuple[str, int], list[int]]) -> dict[in
             beside[place].append(run)
     for place, runs in beside.items():
         shortest = min(run.end - run.start for run in runs)
-        long_enough = [row for row in tools[place] if spans.end[row] - spans.start[row] >= shortest]
-        waiting = sorted(long_enough, key=lambda row: (int(spans.start[row]), row), reverse=True)
+        long_enough = [row for row in tools[place] if spans.ends[row] - spans.starts[row] >= shortest]
+        waiting = sorted(long_enough, key=lambda row: (spans.starts[row], row), reverse=True)
         begun: list[int] = []
         for run in runs:
-            while waiting and spans.start[waiting[-1]] <= run.start:
+            while waiting and spans.starts[waiting[-1]] <= run.start:
                 begun.append(waiting.pop())
-            begun = [row for row in begun if spans.end[row] >= run.start]
-            lasting = (row for row in begun if spans.end[row] >= run.end)
+            begun = [row for row in begun if spans.ends[row] >= run.start]
+            lasting = (row for row in begun if spans.ends[row] >= run.end)
             around[run.number] = [row for row in lasting if found.all.of_span[row] != run.number]
     return around
 
@@ -172,6 +172,10 @@ class _Scope:
     row: int  # the outermost span of it within the scope around it
     runs: list[Run]
     parts: list[_Scope] = field(default_factory=list)
+    time: tuple[int, int] = field(init=False)  # from the first start to the last end
+
+    def __post_init__(self) -> None:
+        self.time = min((run.start for run in self.runs), default=0), max((run.end for run in self.runs), default=0)
 
 
 def _scope(spans: Spans, runs: list[Run], below: int) -> _Scope:
@@ -214,7 +218,7 @@ def _stages(spans: Spans, parts: list[_Scope]) -> tuple[list[list[_Scope]], Evid
     stages: list[list[_Scope]] = []
     until = 0
     for part in sorted(parts, key=_span_of_time):
-        start, end = _span_of_time(part)
+        start, end = part.time
         if stages and start < until:
             stages[-1].append(part)
         else:
@@ -224,7 +228,7 @@ def _stages(spans: Spans, parts: list[_Scope]) -> tuple[list[list[_Scope]], Evid
 
 
 def _span_of_time(part: _Scope) -> tuple[int, int]:
-    return min(run.start for run in part.runs), max(run.end for run in part.runs)
+    return part.time
 
 
 def _first(stages: list[list[_Scope]]) -> list[_Scope]:
@@ -269,7 +273,7 @@ def _in_order(found: Found, scope: _Scope, hinted: Mapping[int, Run], around: Su
 
 
 def _stranger_between(found: Found, before: list[_Scope], after: list[_Scope], around: Surroundings) -> bool:
-    ended, begun = max(_span_of_time(part)[1] for part in before), min(_span_of_time(part)[0] for part in after)
+    ended, begun = max(part.time[1] for part in before), min(part.time[0] for part in after)
     traces = {found.spans.trace[part.runs[0].row] for part in (*before, *after)}
     calls = [around.strangers.get(trace, []) for trace in traces]
     return any(bisect_left(times, ended) < bisect_left(times, begun) for times in calls)
@@ -303,6 +307,8 @@ def _joined_at(found: Found, stages: list[list[_Scope]]) -> dict[int, list[list[
 def _waited_for(found: Found, part: _Scope, stages: list[list[_Scope]]) -> list[Run]:
     """LangGraph writes who is waited for into the trigger: `join:weather+hotels:aggregator`."""
     triggers = str(found.spans.hint("langgraph_triggers")[part.row])
+    if "join:" not in triggers:
+        return []
     waited = {
         names.key(names.node_name(node))
         for joined in re.findall(r"join:([^:\"']+):", triggers)
@@ -310,8 +316,8 @@ def _waited_for(found: Found, part: _Scope, stages: list[list[_Scope]]) -> list[
     }
     latest: dict[str, Run] = {}
     if waited:
-        start = _span_of_time(part)[0]
-        earlier = [other for stage in stages for other in stage if _span_of_time(other)[1] <= start]
+        start = part.time[0]
+        earlier = [other for stage in stages for other in stage if other.time[1] <= start]
         for other in sorted(earlier, key=_span_of_time):
             for run in _ends(found, other, _last):
                 latest |= dict.fromkeys({names.key(run.name), *run.labels} & waited, run)

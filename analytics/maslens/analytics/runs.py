@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -68,10 +69,10 @@ def agent_runs(spans: Spans, calls: ModelCalls, session_of_trace: Mapping[str, s
     for row in draft.rows():
         rows[int(draft.anchor[row])].append(row)
     first = {
-        number: min(of, key=lambda row: (int(spans.start[row]), int(spans.forest.depth[row]), row))
+        number: min(of, key=lambda row: (spans.starts[row], int(spans.forest.depth[row]), row)) if of[1:] else of[0]
         for number, of in rows.items()
     }
-    order = sorted(rows, key=lambda number: (int(spans.start[first[number]]), first[number]))
+    order = sorted(rows, key=lambda number: (spans.starts[first[number]], first[number]))
     place_of = {number: place for place, number in enumerate(order)}
     anchor = np.array([place_of.get(number, -1) for number in draft.anchor.tolist()], dtype=np.int64)
     nearest = spans.forest.nearest(draft.anchored)
@@ -80,7 +81,7 @@ def agent_runs(spans: Spans, calls: ModelCalls, session_of_trace: Mapping[str, s
         Run(
             number=place, name=draft.names[number], evidence=draft.evidence[number], row=first[number],
             anchors=rows[number],
-            start=int(spans.start[rows[number]].min()), end=int(spans.end[rows[number]].max()),
+            start=min(map(spans.starts.__getitem__, rows[number])), end=max(map(spans.ends.__getitem__, rows[number])),
             parent=_outside(spans, anchor, first[number], place), labels=_labels(spans, anchor, first[number]),
             team=_team(spans, first[number]),
         )
@@ -114,9 +115,13 @@ def _labels(spans: Spans, anchor: Ints, row: int) -> frozenset[str]:
     outer = [place for place, above in enumerate(path[:-1]) if anchor[above] >= 0 or spans.kind[above] == "tool"]
     for above in path[outer[-1] + 1 if outer else 0 :]:
         node = spans.hint("langgraph_checkpoint_ns")[above].rsplit("|", 1)[-1]
-        found |= {names.key(spans.called[above]), names.key(spans.own_name[above])}
-        found |= {names.key(node.split(":", 1)[0]), names.key(names.node_name(node))}
+        found |= _keys(spans.called[above], spans.own_name[above], node)
     return frozenset(found - {""})
+
+
+@lru_cache(maxsize=16_384)
+def _keys(called: str, own_name: str, node: str) -> frozenset[str]:
+    return frozenset(map(names.key, (called, own_name, node.split(":", 1)[0], names.node_name(node))))
 
 
 _TEAM: Final = re.compile(r"_([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})[./]")

@@ -35,7 +35,7 @@ class Spans:
         self.framework: Texts = frame["Framework"].to_numpy()
         self.start: Ints = frame["Timestamp"].dt.timestamp("ns").to_numpy()
         self.end: Ints = self.start + frame["Duration"].cast(pl.Int64).to_numpy()
-        self._texts: dict[str, Texts] = {}
+        self._values: dict[str, list[Any]] = {}
         self._hints = {key: column.to_numpy() for key, column in hints(frame, list(_HINTS)).to_dict().items()}
 
     def __len__(self) -> int:
@@ -44,13 +44,24 @@ class Spans:
     def text(self, column: str, row: int) -> str:
         if column in _LONG:  # not worth copying as a whole
             return str(self.frame[column][row])
-        if column not in self._texts:
-            self._texts[column] = self.frame[column].to_numpy()
-        return str(self._texts[column][row])
+        return str(self.value(column, row))
+
+    def value(self, column: str, row: int) -> Any:
+        if column not in self._values:
+            self._values[column] = self.frame[column].to_list()
+        return self._values[column][row]
 
     def hint(self, key: str) -> Texts:
         """The values of a hint by row, empty where a span has none."""
         return self._hints[key]
+
+    def hinted(self, *keys: str) -> bool:
+        """Whether any span has one of these hints."""
+        return not self._known_hints.isdisjoint(keys)
+
+    @cached_property
+    def _known_hints(self) -> frozenset[str]:
+        return frozenset(key for key, values in self._hints.items() if (values != "").any())
 
     def of_kind(self, *kinds: str) -> Flags:
         return np.isin(self.kind, kinds)
@@ -59,6 +70,16 @@ class Spans:
         mask = np.zeros(len(self), dtype=np.bool_)
         mask[rows] = True
         return mask
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """`start`, quicker one by one."""
+        return list(self.start.tolist())
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """`end`, quicker one by one."""
+        return list(self.end.tolist())
 
     @cached_property
     def own_name(self) -> Texts:
