@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from maslens.analytics import frames
 from maslens.analytics.agreement import decisions
-from maslens.analytics.coordination import coordination
+from maslens.analytics.coordination import coordination, window_shape
 from maslens.analytics.patterns import PATTERNS, Transfer, calls_and_passes, detect, repeated
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
@@ -293,3 +293,17 @@ def test_bounds_and_sums_whatever_the_order_and_the_duplicates(session: Any, ran
 
 
 _REALS = ["density", "centralisation", "reciprocity", "betweenness_max", "pattern_confidence", "delegation_accuracy"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(sessions())
+def test_the_shape_is_the_graphs_own_whoever_had_one_of_that_form_before(session: Any) -> None:
+    schemas = (frames.AGENT_RUNS, frames.HANDOFFS, frames.LLM_CALLS)
+    ran, led, _ = parts = [rows(schema, part) for schema, part in zip(schemas, session, strict=True)]
+    pairs = led.group_by("source", "target").agg(handoffs=pl.len())
+    first = ran.sort("started_at", "ended_at", "run_id")["agent"][0]
+    whole = window_shape(pairs, {*ran["agent"], *pairs["source"], *pairs["target"]}, [first])
+    found = coordination(*parts).row(0, named=True)
+    for name in ("agents", "edges", "density", "depth", "fan_out_max", "centralisation", "cycles", "reciprocity"):
+        assert found[name] == whole[name], name
+    assert math.isclose(found["betweenness_max"], whole["betweenness_max"], abs_tol=1e-12)

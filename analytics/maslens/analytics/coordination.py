@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate, chain, groupby
+from operator import itemgetter
 from typing import Any
 
 import networkx as nx
@@ -13,7 +16,7 @@ import polars as pl
 from .agreement import decisions
 from .frames import COORDINATION, UNATTRIBUTED
 from .graph import FAILED_OUTCOMES, betweenness, determinism, shape
-from .patterns import Transfer, calls_and_passes, detect, repeated
+from .patterns import Detected, Transfer, calls_and_passes, detect, repeated
 
 _DECIDED = ("explicit", "tool_name", "message")
 _LEAST_EXCHANGE = 2  # calls of the same callee in a row that make a loop
@@ -80,12 +83,9 @@ def coordination(
     )
     sessions = list(_sessions(runs, known))
     told = _decided(_exchanges(sessions), events)
-    found = pl.DataFrame(
-        [{**_shape(session), **_pattern(session, told.get(session.session_id, []))} for session in sessions],
-        schema={name: COORDINATION[name] for name in (*_SHAPE, *_PATTERN)},
-        orient="row",
-    )
+    found = _shapes(sessions)
     for part in (
+        _patterns(sessions, told),
         runs.group_by("session_id").agg(started_at=pl.col("started_at").min()),
         _tokens(known, llm_calls),
         _delegations(known, runs, bounced),
@@ -100,41 +100,48 @@ def coordination(
     )
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Session:
     session_id: str
-    entry: str = ""  # the agent that began
-    agents: set[str] = field(default_factory=set)
-    transfers: list[Transfer] = field(default_factory=list)
-    beside: set[str] = field(default_factory=set)  # runs that overlap another agent's
+    entry: str  # the agent that began
+    agents: Collection[str]
+    transfers: Sequence[Transfer]
+    edges: Collection[tuple[str, str]]  # source and target, each pair once
+    beside: Collection[str]  # runs that overlap another agent's
 
 
 def _sessions(runs: pl.DataFrame, handoffs: pl.DataFrame) -> Iterator[_Session]:
-    moves: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
     columns = ["session_id", "source", "target", "mode", "evidence", "source_run_id", "target_run_id"]
-    for row in handoffs.select(*columns, pl.col("at").dt.epoch("ns")).sort(pl.all()).iter_rows():
-        moves[row[0]].append(row)
+    moved = handoffs.select(*columns, pl.col("at").dt.epoch("ns")).sort(pl.all())
+    moves = {session: list(rows) for session, rows in groupby(_rows(moved), key=itemgetter(0))}
     ran = runs.select(
         "session_id", "run_id", "parent_run_id", "agent", start=pl.col("started_at").dt.epoch("ns"),
         end=pl.col("ended_at").dt.epoch("ns"),
     ).sort("session_id", "start", "end", "run_id")  # fmt: skip
-    for (name,), table in ran.group_by("session_id", maintain_order=True):
-        session = _Session(session_id=str(name))
-        rows = table.rows()
-        session.agents = {row[3] for row in rows} - {"", UNATTRIBUTED}
-        session.entry = next((row[3] for row in rows if row[3] in session.agents), "")
-        for _, source, target, mode, evidence, _, target_run, at in moves[session.session_id]:
-            session.transfers.append(
+    for session, group in groupby(_rows(ran), key=itemgetter(0)):
+        rows, mine = list(group), moves.get(session, ())
+        agents = [row[3] for row in rows if row[3] not in ("", UNATTRIBUTED)]
+        edges = {(source, target) for _, source, target, *_ in mine}
+        yield _Session(
+            session_id=session,
+            entry=agents[0] if agents else "",
+            agents={*agents, *chain.from_iterable(edges)},
+            transfers=[
                 Transfer(source=source, target=target, returns=mode == "return_to_caller", evidence=evidence, at=at,
                          target_run=target_run)
-            )  # fmt: skip
-            session.agents |= {source, target}
-        launcher = {row[6]: row[5] for row in moves[session.session_id] if row[6] and row[5]}
-        session.beside = _beside(rows, launcher)
-        yield session
+                for _, source, target, mode, evidence, _, target_run, at in mine
+            ],
+            edges=edges,
+            beside=_beside(rows, {row[6]: row[5] for row in mine if row[6] and row[5]}),
+        )  # fmt: skip
 
 
-def _shape_from_user(agents: Any, entries: Collection[str]) -> dict[str, float]:
+def _rows(table: pl.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """A list a column is made quicker than a tuple a row."""
+    return zip(*(column.to_list() for column in table), strict=True)
+
+
+def _shape_from_user(agents: Any, entries: Collection[object]) -> dict[str, float]:
     """The shape of `agents`, its depth counted from the user, who began with `entries`."""
     known = [agent for agent in entries if agent in agents]
     if not known:
@@ -152,6 +159,9 @@ def _beside(rows: Sequence[tuple[Any, ...]], launcher: Mapping[str, str]) -> set
 
     rows: `session_id, run_id, parent_run_id, agent, start, end` by start.
     """
+    ended = accumulate((row[5] for row in rows), max)
+    if all(row[4] >= end for end, row in zip(ended, rows[1:], strict=False)):
+        return set()  # one after the other
     above = {run: parent for _, run, parent, *_ in rows if parent}
     known: dict[str, set[str]] = {}
 
@@ -183,6 +193,8 @@ def _beside(rows: Sequence[tuple[Any, ...]], launcher: Mapping[str, str]) -> set
 def _exchanges(sessions: Collection[_Session]) -> pl.DataFrame:
     rows = []
     for session in sessions:
+        if len(session.edges) == len(session.transfers):
+            continue  # nobody was called twice by the same
         again = Counter((call.source, call.target) for call in repeated(calls_and_passes(session.transfers)[0]))
         rows += [(session.session_id, *pair, n + 1) for pair, n in sorted(again.items()) if n + 1 >= _LEAST_EXCHANGE]
     schema = {"session_id": pl.String, "caller": pl.String, "callee": pl.String, "rounds": pl.UInt64}
@@ -196,34 +208,59 @@ def _decided(exchanges: pl.DataFrame, events: pl.DataFrame | None) -> Mapping[st
     return found
 
 
-_SHAPE = ("session_id", "agents", "edges", "handoffs", "messages", "density", "depth", "fan_out_max", "centralisation",
-          "cycles", "reciprocity", "betweenness_max")  # fmt: skip
-_PATTERN = ("pattern", "pattern_confidence")
+_MEASURED = ("agents", "edges", "density", "depth", "fan_out_max", "centralisation", "cycles", "reciprocity",
+             "betweenness_max")  # fmt: skip
 
 
-def _shape(session: _Session) -> dict[str, Any]:
+def _shapes(sessions: Sequence[_Session]) -> pl.DataFrame:
+    measured = [_measured(session) for session in sessions]
+    columns: dict[str, list[Any]] = {
+        "session_id": [session.session_id for session in sessions],
+        "handoffs": [len(session.transfers) for session in sessions],
+        "messages": [sum(1 + move.returns for move in session.transfers) for session in sessions],
+        **{name: [numbers[name] for numbers in measured] for name in _MEASURED},
+    }
+    return pl.DataFrame(columns, schema={name: COORDINATION[name] for name in columns})
+
+
+def _measured(session: _Session) -> Mapping[str, float]:
+    """Sessions of one form, whoever the agents are, have the same numbers; a fleet repeats a few forms all day."""
+    place = {agent: at for at, agent in enumerate(sorted(session.agents))}
+    edges = sorted((place[source], place[target]) for source, target in session.edges)
+    measure: Callable[..., Mapping[str, float]] = _measured_form if len(edges) <= _LARGE else _measured_form.__wrapped__
+    return measure(len(place), tuple(edges), place.get(session.entry, -1))
+
+
+_LARGE = 64  # edges; forms of more are not kept: they do not come again, and fill the memory
+
+
+@lru_cache(maxsize=4_096)
+def _measured_form(agents: int, edges: tuple[tuple[int, int], ...], entry: int) -> Mapping[str, float]:
     graph: Any = nx.DiGraph()
-    graph.add_nodes_from(sorted(session.agents))
-    graph.add_edges_from((move.source, move.target) for move in session.transfers)
-    between = betweenness(graph) if len(graph) > 2 else {}
-    measured = _shape_from_user(graph, [session.entry])
-    return {
-        "session_id": session.session_id, "handoffs": len(session.transfers),
-        "messages": sum(2 if move.returns else 1 for move in session.transfers),
-        "betweenness_max": max(between.values(), default=0.0),
-        **{name: measured[name] for name in _SHAPE if name in measured},
-    }  # fmt: skip
+    graph.add_nodes_from(range(agents))
+    graph.add_edges_from(edges)
+    between = betweenness(graph) if agents > 2 else {}
+    return {**_shape_from_user(graph, [entry]), "betweenness_max": max(between.values(), default=0.0)}
 
 
-def _pattern(session: _Session, decided: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    found = detect(
+def _patterns(sessions: Sequence[_Session], told: Mapping[str, Sequence[Mapping[str, Any]]]) -> pl.DataFrame:
+    found = [_pattern(session, told.get(session.session_id, ())) for session in sessions]
+    columns: dict[str, list[Any]] = {
+        "session_id": [session.session_id for session in sessions],
+        "pattern": [one.pattern for one in found],
+        "pattern_confidence": [one.confidence for one in found],
+    }
+    return pl.DataFrame(columns, schema={name: COORDINATION[name] for name in columns})
+
+
+def _pattern(session: _Session, decided: Sequence[Mapping[str, Any]]) -> Detected:
+    return detect(
         session.agents,
         session.transfers,
         beside=session.beside,
         votes=sum(row["votes"] or 0 for row in decided if row["kind"] == "vote"),
         rounds=sum(row["rounds"] - 1 for row in decided if row["kind"] == "loop"),
     )
-    return {"pattern": found.pattern, "pattern_confidence": found.confidence}
 
 
 def _tokens(handoffs: pl.DataFrame, llm_calls: pl.DataFrame) -> pl.DataFrame:

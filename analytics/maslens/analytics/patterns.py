@@ -9,7 +9,6 @@ collaborative.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -89,7 +88,7 @@ def detect(
         return Detected(pattern="single", confidence=1.0, votes={})
     calls, passes = calls_and_passes(transfers)
     again = len(repeated(calls))
-    tally: Counter[Pattern] = Counter()
+    tally = dict.fromkeys(PATTERNS, 0)
     tally["hierarchical"] += len(calls) - again - min(again, 1)
     tally["reflexive"] += again + min(again, 1) + rounds  # what is repeated was called a first time
     side_by_side = {move.target for move in transfers if move.target_run in beside}
@@ -107,6 +106,6 @@ def detect(
     total = sum(tally.values())
     if not total:  # several agents, and nothing is known about how they met
         return Detected(pattern="sequential", confidence=1 / len(PATTERNS), votes={})
-    best = max(PATTERNS, key=lambda pattern: (tally[pattern], -PATTERNS.index(pattern)))
+    best = max(PATTERNS, key=tally.__getitem__)  # the first of those with as many
     share = (tally[best] + _PRIOR) / (total + _PRIOR * len(PATTERNS))
     return Detected(pattern=best, confidence=share, votes={p: float(tally[p]) for p in PATTERNS if tally[p]})
