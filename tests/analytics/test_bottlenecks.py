@@ -143,6 +143,15 @@ def test_a_failure_that_is_tried_again_is_a_retry_and_one_that_is_not_is_none() 
     assert by_agent(table, "retry_ns")["A"] == 12
 
 
+@pytest.mark.parametrize("order", [("error", "ok"), ("ok", "error")])
+def test_of_two_attempts_at_one_moment_the_failed_one_was_tried_again_whichever_was_sent_first(
+    order: list[str],
+) -> None:
+    runs = runs_of([("r", None, "boss", 0, 99)])
+    table = bottlenecks(runs, None, None, calls_of("tool", *(("r", "boss", 5, 2, status) for status in order)))
+    assert by_agent(table, "retries") == {"boss": 1}
+
+
 def test_queueing_is_from_being_asked_to_starting() -> None:
     table = bottlenecks(runs_of(PARALLEL), handoffs_of(("r", "q", 3), ("r", "w", 65)))
     assert by_agent(table, "queue_ns") == {"boss": 0, "slow": 0, "writer": 5, "quick": 7}
@@ -200,6 +209,18 @@ def test_no_fix_saves_more_than_the_agents_own_time_on_the_path(rows: list[Run])
     assert (table["saves_ns"] >= 0).all()
     assert (table["saves_ns"] <= table["critical_ns"]).all()
     assert table["critical_ns"].sum() + table["waiting_ns"].sum() == table["session_ns"].max()
+
+
+@settings(max_examples=40, deadline=None)
+@given(trees())
+def test_what_an_agent_saves_is_the_same_whoever_the_others_are(rows: list[Run]) -> None:
+    saved = by_agent(savings(runs_of(rows)), "saves_ns")
+    for agent, most in saved.items():  # one other agent, or so many that they are counted another way
+        for others in ("{0}", "other"):
+            renamed = [
+                (run, parent, name if name == agent else others.format(run), *at) for run, parent, name, *at in rows
+            ]
+            assert by_agent(savings(runs_of(renamed)), "saves_ns").get(agent) == most
 
 
 @settings(max_examples=60, deadline=None)
