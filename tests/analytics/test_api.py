@@ -133,6 +133,13 @@ def test_filters(client: TestClient, params: dict[str, Any], expected: set[str])
     assert {row["session_id"] for row in get(client, "sessions", **params)} == expected
 
 
+@pytest.mark.parametrize("name", [entry.name for entry in CATALOGUE if entry.api])
+@pytest.mark.parametrize("narrowed", ["session", "agent", "version", "since", "until"])
+def test_every_list_takes_every_filter(client: TestClient, name: str, narrowed: str) -> None:
+    values = {"session": "desk-2", "agent": "billing", "version": "v1", "since": "2026-01-01", "until": "2027-01-01"}
+    assert isinstance(get(client, name, **{narrowed: values[narrowed]}), list)
+
+
 def test_agents(client: TestClient) -> None:
     agents = {row["agent"]: row for row in get(client, "agents")}
     assert set(agents) == {"triage", "billing", HOSTILE}

@@ -1,11 +1,11 @@
-"""`make bench ARGS="[ingest|history|latency|reads] …"`: ingest when nothing is named."""
+"""`make bench ARGS="[ingest|history|latency|reads|windows] …"`: ingest when nothing is named."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 
-NAMES = ("ingest", "history", "latency", "reads")
+NAMES = ("ingest", "history", "latency", "reads", "windows")
 
 
 def main() -> None:

@@ -2,14 +2,14 @@
 
 python -m tests.bench.windows [--operations N]
 
-Bottlenecks and coordination are made with every session; a look of the watch and the questions are taken at a million
-agent operations as `tests.bench.reads` makes them. Rows join build/bench.json under "windows".
+Bottlenecks and coordination are made with every session; the questions and the graph are taken at a million agent
+operations as `tests.bench.filled` makes them, looks of the watch at a tenth. Rows join
+build/bench.json under "windows".
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from typing import Any
 
 import polars as pl
 from maslens.analytics import frames
+from maslens.analytics.api import graph_of
 from maslens.analytics.bottlenecks import bottlenecks
 from maslens.analytics.coordination import coordination
 from maslens.analytics.facts import compute
@@ -28,7 +29,8 @@ from maslens.analytics.reads import Filters
 from maslens.analytics.watch import Watch
 from maslens.storage import open_store
 
-from tests.bench.reads import PER_SESSION, RESULTS, fill
+from tests.bench.filled import OPERATIONS, fill, filled
+from tests.bench.reads import save
 
 BEGIN = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -89,36 +91,30 @@ def per_session() -> dict[str, float]:
 
 def over_many(operations: int) -> dict[str, float]:
     found: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        store = open_store(f"chdb://{folder}/store")
-        store.migrate()
-        fill(store, operations // sum(PER_SESSION.values()))
-        store.command(_BOTTLENECKS)
-        store.command(_COORDINATION)
-        watch = Watch(store)
-        found["watch: the first look"] = cpu(watch.look, times=1)
-        found["watch: a look at nothing new"] = cpu(watch.look)
-        reader = Reader(store)
-        for name in ("bottlenecks", "coordination", "degradations", "coalitions", "teams"):
-            question = load(name)
-            found[f"question: {name}"] = cpu(lambda q=question: q.answer(reader.frames, Asked(filters=Filters())))
-        one = Asked(filters=Filters(session="session-7"))
-        found["question: bottlenecks of a session"] = cpu(lambda: load("bottlenecks").answer(reader.frames, one))
-        store.close()
+    store = open_store(f"chdb://{filled(operations)}")
+    reader = Reader(store)
+    for name in ("bottlenecks", "coordination", "degradations", "coalitions", "teams"):
+        question = load(name)
+        found[f"question: {name}"] = cpu(lambda q=question: q.answer(reader.frames, Asked(filters=Filters())))
+    for session in ("session-7", "giant"):
+        one = Asked(filters=Filters(session=session))
+        found[f"question: bottlenecks of {session}"] = cpu(lambda o=one: load("bottlenecks").answer(reader.frames, o))
+    found["graph of 100 agents and 100,000 edges"] = cpu(lambda: graph_of(reader, Filters()))
+    store.close()
     return found
 
 
-_BOTTLENECKS = """
-INSERT INTO fact_bottlenecks (session_id, agent, started_at, rank, runs, critical_ns, waiting_ns, saves_ns, session_ns,
-    share, version)
-SELECT session_id, agent, min(started_at), row_number() OVER (PARTITION BY session_id ORDER BY agent), count(),
-    sum(duration_ns), 0, sum(duration_ns), 20000000000, 0.5, 1
-FROM agent_runs GROUP BY session_id, agent"""
-_COORDINATION = """
-INSERT INTO fact_coordination (session_id, started_at, pattern, pattern_confidence, agents, edges, handoffs, messages,
-    coordination_tokens, work_tokens, delegation_accuracy, version)
-SELECT session_id, started_at, ['swarm', 'hierarchical'][1 + cityHash64(session_id) % 2], 0.7, 5, 5, 5, 8, 1000, 9000,
-    0.9, 1 FROM sessions"""
+def watched(operations: int) -> dict[str, float]:
+    """In a smaller store of its own: looking changes what is there."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(f"chdb://{folder}/store")
+        store.migrate()
+        fill(store, operations // sum(OPERATIONS.values()))
+        watch = Watch(store)
+        found = {f"watch: the first look at {operations:,} operations": cpu(watch.look, times=1)}
+        found["watch: a look at nothing new"] = cpu(watch.look, times=1)
+        store.close()
+    return found
 
 
 def main() -> None:
@@ -126,14 +122,13 @@ def main() -> None:
     parser.add_argument("--operations", type=int, default=1_000_000)
     arguments = parser.parse_args()
     rows = {}
-    for measure in (per_session, lambda: over_many(arguments.operations)):
+    sizes = (per_session, lambda: over_many(arguments.operations), lambda: watched(arguments.operations // 10))
+    for measure in sizes:
         part = measure()
         rows |= part
         for name, milliseconds in part.items():
             print(f"{name:60} {milliseconds:10.1f} ms", flush=True)
-    RESULTS.parent.mkdir(exist_ok=True)
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps({**known, "windows": rows}, indent=1) + "\n")
+    save("windows", rows)
 
 
 if __name__ == "__main__":

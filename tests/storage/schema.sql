@@ -457,37 +457,38 @@ SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_agent_runs
 (
-    `session_id` String CODEC(ZSTD(1)),
+    `session_id` String CODEC(LZ4),
     `trace_id` String CODEC(ZSTD(1)),
     `run_id` String CODEC(ZSTD(1)),
     `parent_run_id` String CODEC(ZSTD(1)),
-    `agent` LowCardinality(String) CODEC(ZSTD(1)),
-    `role` LowCardinality(String) CODEC(ZSTD(1)),
-    `agent_version` LowCardinality(String) CODEC(ZSTD(1)),
-    `variant` LowCardinality(String) CODEC(ZSTD(1)),
-    `service` LowCardinality(String) CODEC(ZSTD(1)),
-    `framework` LowCardinality(String) CODEC(ZSTD(1)),
-    `started_at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
-    `ended_at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
-    `duration_ns` UInt64 CODEC(ZSTD(1)),
-    `self_ns` UInt64 CODEC(ZSTD(1)),
-    `status` LowCardinality(String) CODEC(ZSTD(1)),
-    `error_type` LowCardinality(String) CODEC(ZSTD(1)),
-    `llm_calls` UInt64 CODEC(ZSTD(1)),
-    `tool_calls` UInt64 CODEC(ZSTD(1)),
-    `input_tokens` UInt64 CODEC(ZSTD(1)),
-    `output_tokens` UInt64 CODEC(ZSTD(1)),
-    `cached_tokens` UInt64 CODEC(ZSTD(1)),
-    `reasoning_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
-    `cost_usd` Nullable(Float64) CODEC(ZSTD(1)),
-    `name_evidence` LowCardinality(String) CODEC(ZSTD(1)),
-    `task` LowCardinality(String) CODEC(ZSTD(1)),
-    `version` UInt64 CODEC(ZSTD(1)),
-    `is_deleted` UInt8 CODEC(ZSTD(1))
+    `agent` LowCardinality(String) CODEC(LZ4),
+    `role` LowCardinality(String) CODEC(LZ4),
+    `agent_version` LowCardinality(String) CODEC(LZ4),
+    `variant` LowCardinality(String) CODEC(LZ4),
+    `service` LowCardinality(String) CODEC(LZ4),
+    `framework` LowCardinality(String) CODEC(LZ4),
+    `started_at` DateTime64(9, 'UTC') CODEC(LZ4),
+    `ended_at` DateTime64(9, 'UTC') CODEC(LZ4),
+    `duration_ns` UInt64 CODEC(LZ4),
+    `self_ns` UInt64 CODEC(LZ4),
+    `status` LowCardinality(String) CODEC(LZ4),
+    `error_type` LowCardinality(String) CODEC(LZ4),
+    `llm_calls` UInt64 CODEC(LZ4),
+    `tool_calls` UInt64 CODEC(LZ4),
+    `input_tokens` UInt64 CODEC(LZ4),
+    `output_tokens` UInt64 CODEC(LZ4),
+    `cached_tokens` UInt64 CODEC(LZ4),
+    `reasoning_tokens` Nullable(UInt64) CODEC(LZ4),
+    `cost_usd` Nullable(Float64) CODEC(LZ4),
+    `name_evidence` LowCardinality(String) CODEC(LZ4),
+    `task` LowCardinality(String) CODEC(LZ4),
+    `version` UInt64 CODEC(LZ4),
+    `is_deleted` UInt8 CODEC(LZ4),
+    `row_key` UInt64 MATERIALIZED cityHash64(trace_id, run_id) CODEC(NONE)
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
-ORDER BY (session_id, trace_id, run_id)
-SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+ORDER BY (session_id, row_key)
+SETTINGS index_granularity = 2048, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_bottlenecks
 (
@@ -516,26 +517,27 @@ SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_context_drift
 (
-    `session_id` String CODEC(ZSTD(1)),
-    `step` UInt64 CODEC(ZSTD(1)),
-    `agent` LowCardinality(String) CODEC(ZSTD(1)),
+    `session_id` String CODEC(LZ4),
+    `step` UInt64 CODEC(LZ4),
+    `agent` LowCardinality(String) CODEC(LZ4),
     `trace_id` String CODEC(ZSTD(1)),
     `span_id` String CODEC(ZSTD(1)),
     `run_id` String CODEC(ZSTD(1)),
-    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
-    `distance` Nullable(Float64) CODEC(ZSTD(1)),
-    `goal_facts` Nullable(UInt64) CODEC(ZSTD(1)),
-    `facts_carried` Nullable(UInt64) CODEC(ZSTD(1)),
-    `facts_lost` Nullable(UInt64) CODEC(ZSTD(1)),
+    `at` DateTime64(9, 'UTC') CODEC(LZ4),
+    `distance` Nullable(Float64) CODEC(LZ4),
+    `goal_facts` Nullable(UInt64) CODEC(LZ4),
+    `facts_carried` Nullable(UInt64) CODEC(LZ4),
+    `facts_lost` Nullable(UInt64) CODEC(LZ4),
     `lost_facts` Array(String) CODEC(ZSTD(1)),
-    `context_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
-    `compacted` Bool CODEC(ZSTD(1)),
-    `version` UInt64 CODEC(ZSTD(1)),
-    `is_deleted` UInt8 CODEC(ZSTD(1))
+    `context_tokens` Nullable(UInt64) CODEC(LZ4),
+    `compacted` Bool CODEC(LZ4),
+    `version` UInt64 CODEC(LZ4),
+    `is_deleted` UInt8 CODEC(LZ4),
+    `row_key` UInt64 MATERIALIZED cityHash64(trace_id, span_id) CODEC(NONE)
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
-ORDER BY (session_id, trace_id, span_id)
-SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+ORDER BY (session_id, row_key)
+SETTINGS index_granularity = 2048, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_coordination
 (
@@ -636,60 +638,62 @@ SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_handoff_quality
 (
-    `session_id` String CODEC(ZSTD(1)),
+    `session_id` String CODEC(LZ4),
     `trace_id` String CODEC(ZSTD(1)),
     `span_id` String CODEC(ZSTD(1)),
     `handoff_id` String CODEC(ZSTD(1)),
-    `source` LowCardinality(String) CODEC(ZSTD(1)),
-    `target` LowCardinality(String) CODEC(ZSTD(1)),
-    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
+    `source` LowCardinality(String) CODEC(LZ4),
+    `target` LowCardinality(String) CODEC(LZ4),
+    `at` DateTime64(9, 'UTC') CODEC(LZ4),
     `source_run_id` String CODEC(ZSTD(1)),
     `target_run_id` String CODEC(ZSTD(1)),
-    `failed` Nullable(Float64) CODEC(ZSTD(1)),
-    `bounced` Nullable(Float64) CODEC(ZSTD(1)),
-    `repeated` Nullable(Float64) CODEC(ZSTD(1)),
-    `re_asked` Nullable(Float64) CODEC(ZSTD(1)),
-    `lost` Nullable(Float64) CODEC(ZSTD(1)),
-    `lost_evidence` LowCardinality(String) CODEC(ZSTD(1)),
+    `failed` Nullable(Float64) CODEC(LZ4),
+    `bounced` Nullable(Float64) CODEC(LZ4),
+    `repeated` Nullable(Float64) CODEC(LZ4),
+    `re_asked` Nullable(Float64) CODEC(LZ4),
+    `lost` Nullable(Float64) CODEC(LZ4),
+    `lost_evidence` LowCardinality(String) CODEC(LZ4),
     `lost_facts` Array(String) CODEC(ZSTD(1)),
-    `waited_ns` Nullable(UInt64) CODEC(ZSTD(1)),
-    `repeated_calls` Nullable(UInt64) CODEC(ZSTD(1)),
-    `rediscovery_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
-    `rediscovery_cost_usd` Nullable(Float64) CODEC(ZSTD(1)),
-    `score` Nullable(Float64) CODEC(ZSTD(1)),
-    `coverage` Float64 CODEC(ZSTD(1)),
-    `version` UInt64 CODEC(ZSTD(1)),
-    `is_deleted` UInt8 CODEC(ZSTD(1))
+    `waited_ns` Nullable(UInt64) CODEC(LZ4),
+    `repeated_calls` Nullable(UInt64) CODEC(LZ4),
+    `rediscovery_tokens` Nullable(UInt64) CODEC(LZ4),
+    `rediscovery_cost_usd` Nullable(Float64) CODEC(LZ4),
+    `score` Nullable(Float64) CODEC(LZ4),
+    `coverage` Float64 CODEC(LZ4),
+    `version` UInt64 CODEC(LZ4),
+    `is_deleted` UInt8 CODEC(LZ4),
+    `row_key` UInt64 MATERIALIZED cityHash64(trace_id, span_id, source, target, at) CODEC(NONE)
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
-ORDER BY (session_id, trace_id, span_id, source, target, at)
-SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+ORDER BY (session_id, row_key)
+SETTINGS index_granularity = 2048, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_handoffs
 (
-    `session_id` String CODEC(ZSTD(1)),
+    `session_id` String CODEC(LZ4),
     `trace_id` String CODEC(ZSTD(1)),
     `span_id` String CODEC(ZSTD(1)),
     `handoff_id` String CODEC(ZSTD(1)),
-    `source` LowCardinality(String) CODEC(ZSTD(1)),
-    `target` LowCardinality(String) CODEC(ZSTD(1)),
-    `mode` LowCardinality(String) CODEC(ZSTD(1)),
-    `evidence` LowCardinality(String) CODEC(ZSTD(1)),
-    `confidence` Float64 CODEC(ZSTD(1)),
-    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
-    `outcome` LowCardinality(String) CODEC(ZSTD(1)),
+    `source` LowCardinality(String) CODEC(LZ4),
+    `target` LowCardinality(String) CODEC(LZ4),
+    `mode` LowCardinality(String) CODEC(LZ4),
+    `evidence` LowCardinality(String) CODEC(LZ4),
+    `confidence` Float64 CODEC(LZ4),
+    `at` DateTime64(9, 'UTC') CODEC(LZ4),
+    `outcome` LowCardinality(String) CODEC(LZ4),
     `source_run_id` String CODEC(ZSTD(1)),
     `target_run_id` String CODEC(ZSTD(1)),
     `context_hash_sent` String CODEC(ZSTD(1)),
     `context_hash_received` String CODEC(ZSTD(1)),
-    `context_size` Nullable(UInt64) CODEC(ZSTD(1)),
-    `connection_type` LowCardinality(String) CODEC(ZSTD(1)),
-    `version` UInt64 CODEC(ZSTD(1)),
-    `is_deleted` UInt8 CODEC(ZSTD(1))
+    `context_size` Nullable(UInt64) CODEC(LZ4),
+    `connection_type` LowCardinality(String) CODEC(LZ4),
+    `version` UInt64 CODEC(LZ4),
+    `is_deleted` UInt8 CODEC(LZ4),
+    `row_key` UInt64 MATERIALIZED cityHash64(trace_id, span_id, source, target, at) CODEC(NONE)
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
-ORDER BY (session_id, trace_id, span_id, source, target, at)
-SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+ORDER BY (session_id, row_key)
+SETTINGS index_granularity = 2048, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_judge_verdicts
 (
@@ -722,30 +726,31 @@ SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_llm_calls
 (
-    `session_id` String CODEC(ZSTD(1)),
+    `session_id` String CODEC(LZ4),
     `trace_id` String CODEC(ZSTD(1)),
     `span_id` String CODEC(ZSTD(1)),
     `run_id` String CODEC(ZSTD(1)),
-    `agent` LowCardinality(String) CODEC(ZSTD(1)),
-    `model` LowCardinality(String) CODEC(ZSTD(1)),
-    `provider` LowCardinality(String) CODEC(ZSTD(1)),
-    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
-    `duration_ns` UInt64 CODEC(ZSTD(1)),
-    `status` LowCardinality(String) CODEC(ZSTD(1)),
-    `input_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
-    `output_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
-    `cached_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
-    `cache_write_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
-    `reasoning_tokens` Nullable(UInt64) CODEC(ZSTD(1)),
-    `cost_usd` Nullable(Float64) CODEC(ZSTD(1)),
-    `unpriced_reason` LowCardinality(String) CODEC(ZSTD(1)),
-    `tokens_known` Bool CODEC(ZSTD(1)),
-    `version` UInt64 CODEC(ZSTD(1)),
-    `is_deleted` UInt8 CODEC(ZSTD(1))
+    `agent` LowCardinality(String) CODEC(LZ4),
+    `model` LowCardinality(String) CODEC(LZ4),
+    `provider` LowCardinality(String) CODEC(LZ4),
+    `at` DateTime64(9, 'UTC') CODEC(LZ4),
+    `duration_ns` UInt64 CODEC(LZ4),
+    `status` LowCardinality(String) CODEC(LZ4),
+    `input_tokens` Nullable(UInt64) CODEC(LZ4),
+    `output_tokens` Nullable(UInt64) CODEC(LZ4),
+    `cached_tokens` Nullable(UInt64) CODEC(LZ4),
+    `cache_write_tokens` Nullable(UInt64) CODEC(LZ4),
+    `reasoning_tokens` Nullable(UInt64) CODEC(LZ4),
+    `cost_usd` Nullable(Float64) CODEC(LZ4),
+    `unpriced_reason` LowCardinality(String) CODEC(LZ4),
+    `tokens_known` Bool CODEC(LZ4),
+    `version` UInt64 CODEC(LZ4),
+    `is_deleted` UInt8 CODEC(LZ4),
+    `row_key` UInt64 MATERIALIZED cityHash64(trace_id, span_id) CODEC(NONE)
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
-ORDER BY (session_id, trace_id, span_id)
-SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+ORDER BY (session_id, row_key)
+SETTINGS index_granularity = 2048, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_sessions
 (
@@ -804,23 +809,24 @@ SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
 
 CREATE TABLE fact_tool_calls
 (
-    `session_id` String CODEC(ZSTD(1)),
+    `session_id` String CODEC(LZ4),
     `trace_id` String CODEC(ZSTD(1)),
     `span_id` String CODEC(ZSTD(1)),
     `run_id` String CODEC(ZSTD(1)),
-    `agent` LowCardinality(String) CODEC(ZSTD(1)),
-    `tool` LowCardinality(String) CODEC(ZSTD(1)),
-    `at` DateTime64(9, 'UTC') CODEC(ZSTD(1)),
-    `duration_ns` UInt64 CODEC(ZSTD(1)),
-    `status` LowCardinality(String) CODEC(ZSTD(1)),
-    `error_type` LowCardinality(String) CODEC(ZSTD(1)),
+    `agent` LowCardinality(String) CODEC(LZ4),
+    `tool` LowCardinality(String) CODEC(LZ4),
+    `at` DateTime64(9, 'UTC') CODEC(LZ4),
+    `duration_ns` UInt64 CODEC(LZ4),
+    `status` LowCardinality(String) CODEC(LZ4),
+    `error_type` LowCardinality(String) CODEC(LZ4),
     `arguments_hash` String CODEC(ZSTD(1)),
-    `version` UInt64 CODEC(ZSTD(1)),
-    `is_deleted` UInt8 CODEC(ZSTD(1))
+    `version` UInt64 CODEC(LZ4),
+    `is_deleted` UInt8 CODEC(LZ4),
+    `row_key` UInt64 MATERIALIZED cityHash64(trace_id, span_id) CODEC(NONE)
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
-ORDER BY (session_id, trace_id, span_id)
-SETTINGS index_granularity = 8192, non_replicated_deduplication_window = 10000;
+ORDER BY (session_id, row_key)
+SETTINGS index_granularity = 2048, non_replicated_deduplication_window = 10000;
 
 CREATE VIEW handoff_quality
 (

@@ -289,11 +289,10 @@ SELECT
     sum(s.unpriced_calls) AS unpriced_calls,
     round(quantileExactInclusive(0.5)(duration_ns) / 1e6, 3) AS p50_ms,
     round(quantileExactInclusive(0.95)(duration_ns) / 1e6, 3) AS p95_ms,
-    uniqExactArray(agents) AS agents,
-    min(started_at) AS first_at,
-    max(ended_at) AS last_at
-FROM sessions AS s
-{where}""",
+    uniqExactArray(s.agents) AS agents,
+    min(s.started_at) AS first_at,
+    max(s.ended_at) AS last_at
+FROM (SELECT * FROM sessions {where}) AS s""",
         params=params,
     )
 

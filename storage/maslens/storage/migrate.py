@@ -10,6 +10,7 @@ from importlib import resources
 from typing import Any, Protocol
 
 from maslens.semconv.dialects.columns import AGENT_SPAN_COLUMNS, Column
+from maslens.storage import fact_keys
 from maslens.storage.errors import MigrationError
 from maslens.storage.views import View, views
 
@@ -68,6 +69,8 @@ def migrate(store: Statements, *, on_progress: Callable[[str], None] | None = No
             raise MigrationError(
                 f"{migration.name} was edited after being applied; restore its text and put the change in a new file"
             )
+    if known.get("fact_keys") != checksum(fact_keys.text()):
+        apply("fact_keys", fact_keys.text(), fact_keys.statements(store))
     table = agent_spans_table()
     if known.get("agent_spans") != checksum(table):
         apply("agent_spans", table, _brought_up(store, table))
