@@ -6,14 +6,13 @@ sums are taken in whole picodollars.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 from typing import Literal, Protocol, TypeAlias
 
 import polars as pl
 from maslens.analytics.frames import UNATTRIBUTED
-from maslens.analytics.prices import PriceBook, Tokens, as_utc
+from maslens.analytics.prices import PriceBook, Rate, Tokens
 
 TOTAL = "(total)"
 
@@ -45,16 +44,24 @@ def price(llm_calls: pl.DataFrame, prices: PriceBook) -> pl.DataFrame:
     """
     calls = llm_calls.drop("cost_usd", "unpriced_reason", strict=False)
     rarer = [name for name in calls.columns if name in _RARER_TOKENS]
-    minute = pl.col("at").dt.truncate("1m").alias("_minute")
-    keys = ["model", "provider", "_minute", *_TOKENS, *rarer]
-    calls = calls.with_columns(minute)
-    distinct = calls.select(keys).unique()
-    priced = [_price_one(row, rarer, prices) for row in distinct.iter_rows()]
-    answers = distinct.with_columns(
-        pl.Series("cost_usd", [None if cost is None else float(cost) for cost, _ in priced], dtype=pl.Float64),
-        pl.Series("unpriced_reason", [reason for _, reason in priced], dtype=pl.String),
+    minute = pl.col("at").dt.truncate("1m").dt.epoch("s")
+    counts = [
+        pl.col(name) if calls.schema[name].is_integer() else pl.lit(None).alias(name) for name in (*_TOKENS, *rarer)
+    ]
+    rows = calls.select("model", "provider", minute, *counts)
+    rates: dict[tuple[object, object, int | None], Rate | str] = {}
+    costs, reasons = list[float | None](), list[str]()
+    for model, provider, at, *usage in zip(*(column.to_list() for column in rows), strict=True):
+        key = model, provider, at
+        rate = rates.get(key)
+        if rate is None:
+            rate = rates[key] = _rate(model, provider, at, prices)
+        cost, reason = _cost(rate, usage, rarer)
+        costs.append(cost)
+        reasons.append(reason)
+    return calls.with_columns(
+        pl.Series("cost_usd", costs, dtype=pl.Float64), pl.Series("unpriced_reason", reasons, dtype=pl.String)
     )
-    return calls.join(answers, on=keys, how="left", nulls_equal=True, maintain_order="left").drop("_minute")
 
 
 _TOKENS = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
@@ -69,30 +76,35 @@ _RARER_TOKENS = frozenset(
         "input_text_tool",
     )
 ) | {"web_searches"}
-_ALWAYS = datetime(9999, 1, 1)  # noqa: DTZ001  a call without a time is charged at the newest price; made UTC below
+_ALWAYS = datetime(9999, 1, 1, tzinfo=timezone.utc)  # a call without a time is charged at the newest price
 
 
-def _price_one(row: tuple[object, ...], rarer: list[str], prices: PriceBook) -> tuple[Decimal | None, str]:
-    model, provider, at, *counts = row
-    usage = [count if isinstance(count, int) else None for count in counts]
-    if not isinstance(model, str) or not model:
-        return None, "no model"
-    if usage[0] is None and usage[1] is None:
+def _rate(model: str | None, provider: str | None, at: int | None, prices: PriceBook) -> Rate | str:
+    """at: seconds. What a call is charged at, or why it is not."""
+    if not model:
+        return "no model"
+    time = _ALWAYS if at is None else datetime.fromtimestamp(at, timezone.utc)
+    return prices.rate(model, provider or "", time) or "unknown model"
+
+
+def _cost(rate: Rate | str, usage: Sequence[int | None], rarer: Sequence[str]) -> tuple[float | None, str]:
+    input, output, cached, cache_write, reasoning, *more = usage
+    if input is None and output is None and rate != "no model":
         return None, "no usage"
-    rate = prices.rate(model, str(provider or ""), as_utc(at if isinstance(at, datetime) else _ALWAYS))
-    if rate is None:
-        return None, "unknown model"
-    known = [count or 0 for count in usage]
+    if isinstance(rate, str):
+        return None, rate
+    if not any(more):
+        return rate.usd(input or 0, output or 0, cached or 0, cache_write or 0, reasoning or 0), ""
     tokens = Tokens(
-        input=known[0],
-        output=known[1],
-        cached=known[2],
-        cache_write=known[3],
-        reasoning=known[4],
-        rarer=tuple((name, count) for name, count in zip(rarer, usage[5:], strict=True) if count),
+        input=input or 0,
+        output=output or 0,
+        cached=cached or 0,
+        cache_write=cache_write or 0,
+        reasoning=reasoning or 0,
+        rarer=tuple((name, count) for name, count in zip(rarer, more, strict=True) if count),
     )
     try:
-        return rate.cost(tokens), ""
+        return float(rate.cost(tokens)), ""
     except ValueError:  # the rarer tokens add up to more than there were
         return None, "no usage"
 

@@ -2,17 +2,18 @@
 
 Nothing is priced by us: which model a name means, tiers, discounts by hour, cached and reasoning tokens apart are all
 genai-prices' own data and arithmetic. Within a tier a price is linear in the tokens, so genai-prices is asked once per
-(model, provider, minute, tier) what one more token of each kind costs; from then on it is multiplied, in decimals.
+(model, provider, minute, tier) what one more token of each kind costs; from then on it is multiplied, in whole numbers.
 """
 
 from __future__ import annotations
 
 import json
 import lzma
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import date, datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -68,24 +69,31 @@ class Rate:
             return self._ask(
                 tokens.input, tokens.output, tokens.cached, tokens.cache_write, tokens.reasoning, dict(tokens.rarer)
             )
-        tier = next((start for start in self._tier_starts if tokens.input > start), 0)
+        slopes = self._slopes_at(tokens.input)
+        whole = slopes.whole(tokens.input, tokens.output, tokens.cached, tokens.cache_write, tokens.reasoning)
+        return Decimal(whole) / slopes.unit
+
+    def usd(self, input: int, output: int, cached: int = 0, cache_write: int = 0, reasoning: int = 0) -> float:
+        """The float that is closest to `cost` of as many tokens, in a tenth of the time."""
+        if cached + cache_write > input:
+            input += cached + cache_write
+        if reasoning > output:
+            output += reasoning
+        slopes = self._slopes_at(input)
+        return slopes.whole(input, output, cached, cache_write, reasoning) / slopes.unit
+
+    def _slopes_at(self, input: int) -> _Slopes:
+        tier = next((start for start in self._tier_starts if input > start), 0) if self._tier_starts else 0
         slopes = self._slopes.get(tier)
         if slopes is None:
             slopes = self._slopes[tier] = self._measure(tier + 1)
-        return (
-            slopes.call
-            + slopes.input * tokens.input
-            + slopes.output * tokens.output
-            + slopes.cached * tokens.cached
-            + slopes.cache_write * tokens.cache_write
-            + slopes.reasoning * tokens.reasoning
-        )
+        return slopes
 
     def _measure(self, n: int) -> _Slopes:
         """What one more token of each kind costs in the tier that `n` input tokens fall in."""
         here = self._ask(n)
         one_input, one_output = self._ask(n + 1) - here, self._ask(n, 1) - here
-        return _Slopes(
+        return _Slopes.of(
             call=here - one_input * n,
             input=one_input,
             output=one_output,
@@ -117,12 +125,32 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class _Slopes:
-    call: Decimal
-    input: Decimal
-    output: Decimal
-    cached: Decimal
-    cache_write: Decimal
-    reasoning: Decimal
+    """Of one tier, in whole parts of a dollar, `unit` of them: sums are exact, and quicker than of decimals."""
+
+    call: int
+    input: int
+    output: int
+    cached: int
+    cache_write: int
+    reasoning: int
+    unit: int
+
+    @staticmethod
+    def of(**usd: Decimal) -> _Slopes:
+        """usd: what one more token of each kind, and the call itself, costs."""
+        ratios = {kind: price.as_integer_ratio() for kind, price in usd.items()}
+        unit = math.lcm(*(parts for _, parts in ratios.values()))
+        return _Slopes(**{kind: price * (unit // parts) for kind, (price, parts) in ratios.items()}, unit=unit)
+
+    def whole(self, input: int, output: int, cached: int, cache_write: int, reasoning: int) -> int:
+        return (
+            self.call
+            + self.input * input
+            + self.output * output
+            + self.cached * cached
+            + self.cache_write * cache_write
+            + self.reasoning * reasoning
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,11 +308,21 @@ def _model_price(prices: Mapping[str, Any], *, where: str) -> ModelPrice:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # genai-prices only warns of a key it does not know
-            price = ModelPrice(**{str(key): Decimal(str(value)) for key, value in prices.items()})
+            price = ModelPrice(**{str(key): _number(value) for key, value in prices.items()})
             price.calc_price(Usage(input_tokens=1, output_tokens=1))
     except (ArithmeticError, ValueError, UserWarning) as error:
         raise PriceError(f"{where}: {error or 'a price must be a number'}") from error
     return price
+
+
+def _number(value: Any) -> Decimal:
+    number = Decimal(str(value))
+    if not number.is_finite() or number > _DEAREST:
+        raise ValueError(f"a price must be a number, got {value!r}")
+    return number
+
+
+_DEAREST = Decimal(10**12)  # so that whatever is multiplied by it is a number still
 
 
 def read_table(path: Path) -> DataSnapshot:
@@ -294,7 +332,3 @@ def read_table(path: Path) -> DataSnapshot:
         return DataSnapshot(providers=_providers_from_raw(raw), from_auto_update=False)
     except (OSError, ValueError, lzma.LZMAError) as error:
         raise PriceError(f"{path}: not a genai-prices table: {error}") from error
-
-
-def as_utc(at: datetime) -> datetime:
-    return at.replace(tzinfo=timezone.utc) if at.tzinfo is None else at.astimezone(timezone.utc)
