@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import uuid4
 
 import polars as pl
+from maslens.analytics.computing import Compute, Computing, Here
 from maslens.analytics.fact_writer import FactWriter
 from maslens.analytics.feed import News, Position, read_news, traces_since
 from maslens.analytics.gather import Gatherer
@@ -30,15 +32,13 @@ from prometheus_client.samples import Exemplar
 
 log = logging.getLogger(__name__)
 
-Compute = Callable[[pl.DataFrame, "pl.DataFrame | None"], FactFrames]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SidecarConfig:
     interval_s: float = 0.5  # pause between two looks for new spans
     idle_s: float = 300.0  # a session without new spans for this long has come to rest
     read_spans: int = 50_000  # new spans taken in at once
-    chunk_spans: int = 50_000  # spans that facts are made of at once; a larger session is still taken whole
+    chunk_spans: int = 20_000  # spans that facts are made of at once; a larger session is still taken whole
     linger_s: float = 10.0  # a session with all its spans is kept in memory for so long, others ten times as long …
     keep_spans: int = 100_000  # … but only so many spans …
     keep_sessions: int = 10_000  # … and sessions
@@ -91,7 +91,7 @@ class Sidecar:
     def __init__(
         self,
         store: Store,
-        compute: Compute,
+        compute: Compute | Computing,
         config: SidecarConfig | None = None,
         *,
         clock: Callable[[], float] = time.time,
@@ -99,7 +99,7 @@ class Sidecar:
         self.config = config or SidecarConfig()
         self.status = SidecarStatus()
         self._store = store
-        self._compute = compute
+        self._computing = compute if isinstance(compute, Computing) else Here(compute)
         self._clock = clock
         self._again: list[str] = []
         self._exemplars: dict[str, Exemplar] = {}
@@ -122,6 +122,10 @@ class Sidecar:
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout=within_s)
+
+    def close(self) -> None:
+        """For good: nothing is computed any more."""
+        self._computing.close()
 
     def wake(self) -> None:
         """There are new spans: look now."""
@@ -233,15 +237,34 @@ class Sidecar:
         for number, until in resting.items():
             waiting.update(dict.fromkeys(groups[number] & touched, until))
         ready = [group for number, group in enumerate(groups) if number not in resting]
-        chunks = list(self._gather.chunks(ready, spans=self.config.chunk_spans))
-        for chunk in chunks[:-1]:
-            self._commit(self._computed(chunk, work, incomplete))
-        last = self._computed(chunks[-1], work, incomplete) if chunks else _Share()
+        chunks = list(self._gather.chunks(ready, spans=self._at_once(ready)))
+        last = _Share()
+        for number, (chunk, spans, facts) in enumerate(self._begun(chunks), start=1):
+            last = self._computed(chunk, spans, facts, work, incomplete)
+            if number < len(chunks):
+                self._commit(last)
         self._book.later(
             incomplete & set(self._book.idle(work.now - self.config.idle_s, limit=len(work.idle))), work.now
         )
         self._move_on(last, work, waiting, [session for session in work.idle if session not in incomplete])
         self._let_go(work.now)
+
+    def _at_once(self, groups: Sequence[set[str]]) -> int:
+        """How many spans a chunk has: there is one for each process, unless they would be tiny or huge."""
+        if self._computing.processes < 2:
+            return self.config.chunk_spans
+        spans = sum(self._gather.cache.count(group) for group in groups)
+        return min(max(-(-spans // self._computing.processes), _WORTH_A_CHUNK), self.config.chunk_spans)
+
+    def _begun(self, chunks: Sequence[set[str]]) -> Iterator[tuple[set[str], pl.DataFrame, Callable[[], FactFrames]]]:
+        """Chunks in their order. Where others compute, they are at the next ones while one is written."""
+        begun: deque[tuple[set[str], pl.DataFrame, Callable[[], FactFrames]]] = deque()
+        for chunk in chunks:
+            spans = self._gather.spans(chunk)
+            begun.append((chunk, spans, self._computing.begin(spans, self._gather.events(chunk, spans))))
+            if len(begun) > self._computing.processes:
+                yield begun.popleft()
+        yield from begun
 
     def _resting(self, groups: list[set[str]], now: float) -> dict[int, float]:
         """The groups that took long to compute and are left alone for a while, and until when."""
@@ -293,14 +316,20 @@ class Sidecar:
 
     # --- one chunk ---------------------------------------------------------------------------------------------------
 
-    def _computed(self, traces: set[str], work: _Work, incomplete: Collection[str]) -> _Share:
+    def _computed(
+        self,
+        traces: set[str],
+        spans: pl.DataFrame,
+        compute: Callable[[], FactFrames],
+        work: _Work,
+        incomplete: Collection[str],
+    ) -> _Share:
         """Facts of the sessions that `traces` make up, written; and their share of the totals, to be committed.
 
-        incomplete: sessions that were waited for in vain.
+        compute: waits for them. incomplete: sessions that were waited for in vain.
         """
         began = time.perf_counter()
-        spans = self._gather.spans(traces)
-        facts = self._compute(spans, self._gather.events(traces, spans))
+        facts = compute()
         made = Made.of(facts, spans)
         before_of = self._gather.sessions_of(traces)
         previous = {session for sessions in before_of.values() for session in sessions}
@@ -382,6 +411,7 @@ class Sidecar:
         status.cached_spans = len(self._gather.cache)
 
 
+_WORTH_A_CHUNK = 2_000  # spans: every chunk is some inserts
 _AT_ONCE = 2_000  # idle sessions, or traces to compute again, that one step takes on
 
 

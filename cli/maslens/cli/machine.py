@@ -7,10 +7,9 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
-from maslens.analytics.facts import compute
+from maslens.analytics.computing import Computing, Elsewhere, Here, fact_rules, spare_processes
 from maslens.analytics.judge import JudgeConfig
 from maslens.analytics.judging import Judging
-from maslens.analytics.lexical import lexical, loaded
 from maslens.analytics.prices import PriceBook
 from maslens.analytics.sidecar import Sidecar, SidecarConfig
 from maslens.cli.faults import BadInput, NotThere
@@ -39,7 +38,9 @@ T = TypeVar("T")
 SEGMENT_BYTES = 64 << 20
 
 
-def receiver(settings: Settings, store: Store, *, serving: bool = True) -> Receiver:
+def receiver(
+    settings: Settings, store: Store, *, serving: bool = True, on_loaded: Callable[[], None] | None = None
+) -> Receiver:
     """Not started yet. Without `serving` it listens nowhere and is only fed by this process."""
 
     def made() -> Receiver:
@@ -59,17 +60,19 @@ def receiver(settings: Settings, store: Store, *, serving: bool = True) -> Recei
             journal=_journal(settings),
             loader=_loader(settings),
         )
-        return Receiver(config, store)
+        return Receiver(config, store, on_loaded=on_loaded)
 
     return in_our_words(made)
 
 
-def sidecar(settings: Settings, store: Store) -> Sidecar:
-    """Not started yet."""
-    prices = in_our_words(lambda: PriceBook.load(settings.price_sheet))
+def sidecar(settings: Settings, store: Store, *, serving: bool = False) -> Sidecar:
+    """Not started yet. `serving`: with processes beside this one, where the settings have some."""
     config = SidecarConfig(interval_s=settings.sidecar_interval_s, idle_s=settings.session_idle_s)
-    embed = lexical if settings.embedder is None else in_our_words(partial(loaded, settings.embedder))
-    return Sidecar(store, partial(compute, prices=prices, embed=embed), config)
+    rules = partial(fact_rules, settings.price_sheet, settings.embedder)
+    here = in_our_words(rules)  # also where others compute: what is wrong with the settings is said now
+    number = spare_processes() if settings.sidecar_processes == "auto" else int(settings.sidecar_processes)
+    computing: Computing = Elsewhere(rules, processes=number) if serving and number else Here(here)
+    return Sidecar(store, computing, config)
 
 
 def judging(settings: Settings, store: Store) -> Judging | None:

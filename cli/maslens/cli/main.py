@@ -192,6 +192,9 @@ def _server_command(name: str, text: str) -> None:
         front_ends: Annotated[
             str | None, typer.Option("--front-ends", metavar="N|auto", help=_brief("front_ends"))
         ] = None,
+        sidecar_processes: Annotated[
+            str | None, typer.Option("--sidecar-processes", metavar="N|auto", help=_brief("sidecar_processes"))
+        ] = None,
         log_level: Annotated[str | None, typer.Option("--log-level", metavar="LEVEL", help=_brief("log_level"))] = None,
         config: Config = None,
     ) -> None:

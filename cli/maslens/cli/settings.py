@@ -23,7 +23,7 @@ else:
 ENV_PREFIX = "MASLENS_"
 CONFIG_NAMES = ("maslens.yaml", "maslens.yml", "maslens.toml")  # looked for in the working directory
 CONFIG_VARIABLE = "MASLENS_CONFIG"
-MOST_FRONT_ENDS = 64
+MOST_PROCESSES = 64
 DURABILITIES = ("process", "power")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
@@ -84,6 +84,9 @@ class Settings:
     batch_max_bytes: Annotated[int, "bytes of one insert at most"] = 12 * 1024**2
     batch_max_wait_s: Annotated[float, "longest time a request waits for others to be inserted with it"] = 0.75
     sidecar_interval_s: Annotated[float, "pause between two looks at which sessions got new spans"] = 0.5
+    sidecar_processes: Annotated[
+        str, "processes that compute facts beside this one; 0: none, this one does; auto: one where there are two cores"
+    ] = "auto"
     session_idle_s: Annotated[float, "a session without new spans for this long is final"] = 300.0
     price_sheet: Annotated[Path | None, "YAML or JSON with prices of your own, which win over genai-prices"] = None
     compute_usd_per_hour: Annotated[
@@ -119,10 +122,10 @@ class Settings:
         for name in ("batch_max_wait_s", "sidecar_interval_s", "session_idle_s"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise SettingError(name, f"must be above 0 and at most 86400 seconds, got {getattr(self, name)}")
-        if self.front_ends != "auto" and not (self.front_ends.isdecimal() and int(self.front_ends) <= MOST_FRONT_ENDS):
-            raise SettingError(
-                "front_ends", f"must be auto or a number from 0 to {MOST_FRONT_ENDS}, got {self.front_ends!r}"
-            )
+        for name in ("front_ends", "sidecar_processes"):
+            number = getattr(self, name)
+            if number != "auto" and not (number.isdecimal() and int(number) <= MOST_PROCESSES):
+                raise SettingError(name, f"must be auto or a number from 0 to {MOST_PROCESSES}, got {number!r}")
         for name in ("journal_keep_s", "deadletter_keep_s", "deadletter_max_files"):
             if not getattr(self, name) >= 0:
                 raise SettingError(name, f"must not be negative, got {getattr(self, name)}")

@@ -94,8 +94,15 @@ class Loader:
     """Moves what arrives in `journal` into `store` while started."""
 
     def __init__(
-        self, journal: Journal, store: Store, dead_letters: DeadLetters, config: LoaderConfig | None = None
+        self,
+        journal: Journal,
+        store: Store,
+        dead_letters: DeadLetters,
+        config: LoaderConfig | None = None,
+        *,
+        on_loaded: Callable[[], None] | None = None,
     ) -> None:
+        self._on_loaded = on_loaded  # called after every insert
         self.journal = journal
         self.store = store
         self.dead_letters = dead_letters
@@ -239,6 +246,8 @@ class Loader:
                 self._loaded_records[cut.signal] += records
                 self._loaded_items[cut.signal] += cut.items
                 self._count["loaded_bytes"] = self._count.get("loaded_bytes", 0) + cut.size
+        if self._on_loaded is not None:
+            self._on_loaded()
 
     def _insert(self, cut: Cut, body: bytes) -> None:
         started = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,14 +70,17 @@ class ReceiverStats:
 
 
 class Receiver:
-    """Takes OTLP in and loads it into `store`, which it neither opens nor closes."""
+    """Takes OTLP in and loads it into `store`, which it neither opens nor closes.
 
-    def __init__(self, config: ReceiverConfig, store: Store) -> None:
+    on_loaded: called after each insert.
+    """
+
+    def __init__(self, config: ReceiverConfig, store: Store, *, on_loaded: Callable[[], None] | None = None) -> None:
         self.config = config
         self.grpc_port = self.http_port = 0  # what was bound
         self.journal = Journal(config.directory / "journal", config.journal)
         self.dead_letters = DeadLetters(config.directory / "deadletter", config.dead_letters)
-        self.loader = Loader(self.journal, store, self.dead_letters, config.loader)
+        self.loader = Loader(self.journal, store, self.dead_letters, config.loader, on_loaded=on_loaded)
         self.sink = JournalSink(self.journal)
         self.intake = Intake(self.sink, window=config.window, stages=config.stages)
         self._loop: asyncio.AbstractEventLoop | None = None
