@@ -120,7 +120,8 @@ EVALUATION_KEY: Final = (
 
 def agent_spans(frame: pl.DataFrame) -> pl.DataFrame:
     """`frame` with exactly the columns of `agent_spans`: missing ones empty, engine types brought to ours."""
-    return frame.select(_column(frame, name, dtype) for name, dtype in AGENT_SPANS.items())
+    schema = frame.schema
+    return frame.select(_column(schema, name, dtype) for name, dtype in AGENT_SPANS.items())
 
 
 def facts(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
@@ -154,10 +155,10 @@ def hints(spans: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     return result.select(pl.col(keys).fill_null(""))
 
 
-def _column(frame: pl.DataFrame, name: str, dtype: pl.DataType) -> pl.Expr:
-    if name not in frame.columns:
+def _column(schema: Mapping[str, pl.DataType], name: str, dtype: pl.DataType) -> pl.Expr:
+    if name not in schema:
         return pl.lit(None if name in _NULLABLE else _default(dtype), dtype=dtype).alias(name)
-    have, column = frame.schema[name], pl.col(name)
+    have, column = schema[name], pl.col(name)
     if isinstance(dtype, pl.Datetime):
         column = column.cast(pl.Datetime("ns", getattr(have, "time_zone", None)), strict=False)
         zoned = (

@@ -31,6 +31,8 @@ class Gatherer:
         """
         self._take_in(news, touched, waiting)
         joined: Any = nx.utils.UnionFind()
+        united: set[str] = set()
+        first: dict[str, str] = {}  # key → the first trace that has it
         seen: set[str] = set()
         frontier = set(touched)
         while frontier:
@@ -38,10 +40,14 @@ class Gatherer:
             seen |= frontier
             related: set[str] = set()
             for trace, key, others in self._related(frontier):
-                joined.union(trace, key, *others)
+                together = others | {trace, first.setdefault(key, trace)}
+                if len(together) > 1:
+                    joined.union(*together)
+                    united |= together
                 related |= others
             frontier = related - seen
-        return [group for each in joined.to_sets() if (group := each & seen)]
+        groups = [group for each in joined.to_sets() if (group := each & seen)]
+        return groups + [{trace} for trace in seen - united]
 
     def sessions_of(self, traces: Iterable[str]) -> dict[str, frozenset[str]]:
         """The sessions each trace was last seen in."""

@@ -341,8 +341,9 @@ class Totals:
 
     def apply(self, changed: Mapping[str, tuple[float, float]]) -> None:
         for series, (net, shown) in changed.items():
+            if series not in self.net:
+                self._admit(series)
             self.net[series], self.shown[series] = net, shown
-            self._admit(series)
 
 
 _NOTHING = 1e-13  # smaller differences are what is left of adding and taking off the same floats
