@@ -55,6 +55,7 @@ class Computing(ABC):
     """`begin` begins and answers what to call for the facts."""
 
     processes = 0  # beside this one
+    restarts = 0  # of those
 
     @abstractmethod
     def begin(self, spans: pl.DataFrame, events: pl.DataFrame | None) -> Callable[[], FactFrames]: ...

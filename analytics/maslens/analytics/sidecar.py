@@ -83,6 +83,8 @@ class SidecarStatus:
     running_sessions: int = 0
     waiting_traces: int = 0
     cached_spans: int = 0
+    processes: int = 0  # that compute facts beside this one
+    process_restarts_total: int = 0
 
 
 class Sidecar:
@@ -409,6 +411,8 @@ class Sidecar:
         status.running_sessions = len(self._book)
         status.waiting_traces = len(self._waiting)
         status.cached_spans = len(self._gather.cache)
+        status.processes = self._computing.processes
+        status.process_restarts_total = self._computing.restarts
 
 
 _WORTH_A_CHUNK = 2_000  # spans: every chunk is some inserts
