@@ -311,6 +311,32 @@ def test_a_killed_owner_owns_nothing(tmp_path: Path) -> None:
     assert again.stop() == 0
 
 
+def children(up: Up, running: str) -> list[int]:
+    """The processes that `up` has started and whose command line has this in it."""
+    assert up.process is not None
+    found = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in family(up.process.pid) if pid != up.process.pid}
+    return [pid for pid, command in found.items() if running.encode() in command]
+
+
+def test_facts_have_a_process_of_their_own_that_is_started_again_and_ends_with_it(tmp_path: Path) -> None:
+    served = Up(tmp_path / "data", flags=["--sidecar-processes=1"]).start()
+    try:
+        exporter = HttpExporter(endpoint=f"{served.otlp_http}/v1/traces")
+        send_session(exporter, "before", ("a", "b"))
+        eventually(lambda: count(served, "SELECT count() FROM handoffs") == 1)
+        (computing,) = children(served, "analytics.computing")
+        os.kill(computing, signal.SIGKILL)
+        send_session(exporter, "after", ("c", "d"))
+        eventually(lambda: count(served, "SELECT count() FROM handoffs") == 2, within_s=60)
+        metrics = httpx.get(f"{served.url}/metrics", timeout=30).text
+        assert "maslens_sidecar_processes 1.0" in metrics
+        assert "maslens_sidecar_process_restarts_total 1.0" in metrics
+        (computing,) = children(served, "analytics.computing")
+    finally:
+        served.kill()  # however it ends
+    eventually(lambda: not Path(f"/proc/{computing}").exists())
+
+
 def test_with_front_ends_it_is_the_same_to_everybody(tmp_path: Path) -> None:
     served = Up(tmp_path / "data", flags=["--front-ends=2"]).start()
     assert served.process is not None
@@ -320,7 +346,7 @@ def test_with_front_ends_it_is_the_same_to_everybody(tmp_path: Path) -> None:
         eventually(lambda: count(served, "SELECT count() FROM handoffs") == 2)
         metrics = httpx.get(f"{served.url}/metrics", timeout=30).text
         assert 'maslens_receiver_items_total{kind="traces"} 12.0' in metrics
-        front_ends = [pid for pid in family(served.process.pid) if pid != served.process.pid]
+        front_ends = children(served, "front_end")
         assert len(front_ends) == 2
         os.kill(front_ends[0], signal.SIGKILL)
         eventually(
