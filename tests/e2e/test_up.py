@@ -321,12 +321,11 @@ def children(up: Up, running: str) -> list[int]:
 def test_facts_have_a_process_of_their_own_that_is_started_again_and_ends_with_it(tmp_path: Path) -> None:
     served = Up(tmp_path / "data", flags=["--sidecar-processes=1"]).start()
     try:
-        exporter = HttpExporter(endpoint=f"{served.otlp_http}/v1/traces")
-        send_session(exporter, "before", ("a", "b"))
+        send_session(HttpExporter(endpoint=f"{served.otlp_http}/v1/traces"), "before", ("a", "b"))
         eventually(lambda: count(served, "SELECT count() FROM handoffs") == 1)
         (computing,) = children(served, "analytics.computing")
         os.kill(computing, signal.SIGKILL)
-        send_session(exporter, "after", ("c", "d"))
+        send_session(HttpExporter(endpoint=f"{served.otlp_http}/v1/traces"), "after", ("c", "d"))
         eventually(lambda: count(served, "SELECT count() FROM handoffs") == 2, within_s=60)
         metrics = httpx.get(f"{served.url}/metrics", timeout=30).text
         assert "maslens_sidecar_processes 1.0" in metrics
