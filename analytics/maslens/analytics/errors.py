@@ -7,13 +7,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 import polars as pl
 
 from .attribution import ModelCalls
-from .forest import Flags
+from .forest import Flags, Ints
 from .handoffs import Edge
 from .runs import Run, Runs
 from .spans import Spans
@@ -28,7 +29,7 @@ _INTERRUPT: Final = r"\b(?:GraphInterrupt|NodeInterrupt)\b|^\(Interrupt\("
 _CANCELLED: Final = r"\b(?:CancelledError|OperationCancelled|TaskCancelled)\b"
 # AutoGen tells every idle agent of a failed team about it, and each says that it cannot handle that.
 _ECHO: Final = r"Unhandled message in agent container"
-_TOOL_CALL: Final = re.compile(r"tool_call|function_call|ToolCall")
+_TOOL_CALL: Final = r"tool_call|function_call|ToolCall"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,28 +82,35 @@ def mishaps(spans: Spans, calls: ModelCalls, runs: Runs, edges: list[Edge], mark
         raised = next(iter(spans.frame["ExceptionTypes"][row]), "")
         run, at = int(runs.of_span[row]), int(spans.end[row])
         kind = spans.text("ErrorType", row) or raised or _kind_in(message)
-        last = work.last_begun.get(run, 0) <= at
+        last = work.last_begun[run] <= at
         found.append(Mishap(row, run, kind, message, at, work.went_on(run, row, at), last))
-    failing = {mishap.run for mishap in found if not mishap.recovered}
-    failing |= {run.number for run in runs if any(marked.cancelled[row] for row in run.anchors)}
-    found += _unanswered(spans, calls, runs, marked, work, failing)
-    found += _not_carried_out(spans, calls, runs, {edge.source_run for edge in edges} | failing, work)
+    failing = {mishap.run for mishap in found if not mishap.recovered} | set(_anchored(runs, marked.cancelled))
+    last_calls = _last_calls(spans, calls, runs)
+    found += _unanswered(spans, calls, marked, last_calls, work, failing)
+    found += _not_carried_out(spans, calls, last_calls, {edge.source_run for edge in edges} | failing, work)
+    hit = {mishap.run for mishap in found}
     found += [
         Mishap(run.row, run.number, "span_lost", f"the span around {run.name} never arrived", run.end,
                work.went_on(run.number, run.row, run.end))
-        for run in runs if run.lost and run.number not in {mishap.run for mishap in found}
+        for run in runs if run.lost and run.number not in hit
     ]  # fmt: skip
     return sorted(found, key=lambda mishap: (mishap.at, mishap.row))
 
 
 def run_failures(runs: Runs, found: list[Mishap], marked: Marks) -> dict[int, tuple[str, str]]:
     """Status (error or cancelled) and type of error of the runs that did not end well."""
-    status = {run.number: ("cancelled", "") for run in runs if any(marked.cancelled[row] for row in run.anchors)}
-    status |= {run.number: ("error", "") for run in runs if any(marked.failed[row] for row in run.anchors)}
+    status = dict.fromkeys(_anchored(runs, marked.cancelled), ("cancelled", ""))
+    status |= dict.fromkeys(_anchored(runs, marked.failed), ("error", ""))
     for mishap in found:
         if mishap.run >= 0 and mishap.last:
             status[mishap.run] = ("cancelled", "") if mishap.error_type == "no_answer" else ("error", mishap.error_type)
     return status
+
+
+def _anchored(runs: Runs, marked: Flags) -> list[int]:
+    """Numbers of the runs that have one of the marked spans among their anchors."""
+    rows = set(np.flatnonzero(marked).tolist())
+    return [run.number for run in runs if not rows.isdisjoint(run.anchors)] if rows else []
 
 
 class _Work:
@@ -111,14 +119,27 @@ class _Work:
     def __init__(self, spans: Spans, calls: ModelCalls, runs: Runs) -> None:
         self.spans, self.runs = spans, runs
         self.doing = spans.of_kind("tool", "handoff") | spans.mask(calls.rows)
-        self.last_begun: dict[int, int] = defaultdict(int)  # per run its latest model or tool call
-        for row in np.flatnonzero(self.doing).tolist():
-            number = int(runs.of_span[row])
-            self.last_begun[number] = max(self.last_begun[number], int(spans.start[row]))
-        self.beside: dict[tuple[str, str], int] = defaultdict(int)  # per workflow its latest outermost run
-        for run in runs:
+        begun = np.zeros(len(runs) + 1, dtype=np.int64)
+        np.maximum.at(begun, runs.of_span[self.doing], spans.start[self.doing])
+        self.last_begun: list[int] = begun.tolist()  # per run its latest model or tool call, 0 for none; -1: of no run
+
+    @cached_property
+    def _beside(self) -> dict[tuple[str, str], int]:
+        """Per workflow its latest outermost run."""
+        latest: dict[tuple[str, str], int] = defaultdict(int)
+        for run in self.runs:
             if run.parent < 0:
-                self.beside[self._workflow(run)] = max(self.beside[self._workflow(run)], run.start)
+                workflow = self._workflow(run)
+                latest[workflow] = max(latest[workflow], run.start)
+        return latest
+
+    @cached_property
+    def _in_trace(self) -> dict[str, int]:
+        """Per trace its latest model or tool call."""
+        latest: dict[str, int] = defaultdict(int)
+        for trace, start in zip(self.spans.trace[self.doing], self.spans.start[self.doing].tolist(), strict=True):
+            latest[trace] = max(latest[trace], start)
+        return latest
 
     def _workflow(self, run: Run) -> tuple[str, str]:
         return ("team", run.team) if run.team else ("trace", str(self.spans.trace[run.row]))
@@ -126,12 +147,11 @@ class _Work:
     def went_on(self, number: int, row: int, at: int) -> bool:
         """Something was begun after `at` by the run, by one it is inside of, or, once that had ended, beside it."""
         if number < 0:
-            same_trace = self.spans.trace == self.spans.trace[row]
-            return bool((self.doing & same_trace & (self.spans.start > at)).any())
+            return self._in_trace[self.spans.trace[row]] > at
         run = self.runs[number]
-        while self.last_begun.get(run.number, 0) <= at:
+        while self.last_begun[run.number] <= at:
             if run.parent < 0:
-                return self.beside[self._workflow(run)] >= max(run.end, at + 1)
+                return self._beside[self._workflow(run)] >= max(run.end, at + 1)
             run = self.runs[run.parent]
         return True
 
@@ -155,48 +175,54 @@ def _kind_in(message: str) -> str:
 # -- failures that leave no mark ------------------------------------------------------------------------------------
 
 
-def _last_calls(spans: Spans, calls: ModelCalls, runs: Runs) -> dict[int, int]:
-    """Per run the place of its latest model call in `calls`."""
-    last: dict[int, int] = {}
-    for place, row in enumerate(calls.rows.tolist()):
-        run = int(runs.of_span[row])
-        if run >= 0 and (run not in last or spans.start[row] >= spans.start[calls.rows[last[run]]]):
-            last[run] = place
-    return last
+def _last_calls(spans: Spans, calls: ModelCalls, runs: Runs) -> Ints:
+    """Places in `calls` of the latest model call of each run that made one."""
+    order = np.argsort(spans.start[calls.rows], kind="stable")
+    of = runs.of_span[calls.rows]
+    last = np.full(len(runs) + 1, -1, dtype=np.int64)
+    last[of[order]] = order  # the last one to be written stays
+    return last[:-1][last[:-1] >= 0]
 
 
 def _unanswered(
-    spans: Spans, calls: ModelCalls, runs: Runs, marked: Marks, work: _Work, failing: set[int]
+    spans: Spans, calls: ModelCalls, marked: Marks, last_calls: Ints, work: _Work, failing: set[int]
 ) -> Iterator[Mishap]:
     """Runs that ended in a model call without an answer, from an emitter that tells the answers of other calls: it was
     cancelled on the way."""
     silent = calls.told.select(
         (pl.col("OutputContent") == "") & pl.all_horizontal(pl.col("InputTokens", "OutputTokens").is_null())
     )["OutputContent"].to_numpy()  # fmt: skip
+    rows = calls.rows[last_calls[silent[last_calls]]]
+    whole = (spans.frame["DroppedAttributes"] == 0).to_numpy()
+    rows = rows[whole[rows] & ~marked.failed[rows]]
+    if not len(rows):
+        return
     scope = spans.frame["ScopeName"].to_numpy()
     telling = {(spans.trace[row], scope[row]) for row in calls.rows[~silent].tolist()}
-    dropped = spans.frame["DroppedAttributes"].to_numpy()
-    for number, place in _last_calls(spans, calls, runs).items():
-        row, end = int(calls.rows[place]), int(spans.end[calls.rows[place]])
-        untold = (
-            silent[place] and not dropped[row] and not marked.failed[row] and (spans.trace[row], scope[row]) in telling
-        )
-        if untold and number not in failing and not work.went_on(number, row, end):
+    for row in rows.tolist():
+        number, end = int(work.runs.of_span[row]), spans.ends[row]
+        untold = number not in failing and (spans.trace[row], scope[row]) in telling
+        if untold and not work.went_on(number, row, end):
             yield Mishap(row, number, "no_answer", "the model's answer never came", end, recovered=False)
 
 
-def _not_carried_out(spans: Spans, calls: ModelCalls, runs: Runs, explained: set[int], work: _Work) -> Iterator[Mishap]:
+def _not_carried_out(
+    spans: Spans, calls: ModelCalls, last_calls: Ints, explained: set[int], work: _Work
+) -> Iterator[Mishap]:
     """Runs that ended in asking for a tool which nobody carried out, from an emitter that shows tools."""
+    answers = calls.told["OutputContent"].gather(last_calls)
+    asking = answers.str.contains(_TOOL_CALL)
+    if not asking.any():
+        return
     acting = spans.frame.filter(pl.col("Kind").is_in(["tool", "handoff"]))
     shown = set(acting.select("TraceId", "ScopeName").unique().iter_rows())
-    for number, place in _last_calls(spans, calls, runs).items():
-        row, end = int(calls.rows[place]), int(spans.end[calls.rows[place]])
-        answer = str(calls.told["OutputContent"][place])
-        transfers = re.findall(IN_ANSWER, answer)
-        asked = _TOOL_CALL.search(answer) and (transfers or spans.framework[row] == "openai_agents")
-        if not asked or number in explained or (spans.trace[row], spans.text("ScopeName", row)) not in shown:
+    rows = calls.rows[last_calls[asking.to_numpy()]].tolist()
+    for row, transfers in zip(rows, answers.filter(asking).str.extract_all(IN_ANSWER).to_list(), strict=True):
+        number, end = int(work.runs.of_span[row]), spans.ends[row]
+        told = transfers or spans.framework[row] == "openai_agents"
+        if not told or number in explained or (spans.trace[row], spans.text("ScopeName", row)) not in shown:
             continue
-        if work.last_begun[number] <= spans.start[row] and not work.went_on(number, row, end):
+        if work.last_begun[number] <= spans.starts[row] and not work.went_on(number, row, end):
             tool = transfers[-1] if transfers else "a tool"
             kind = "tool_not_found" if transfers else "tool_not_executed"
             yield Mishap(row, number, kind, f"asked for {tool}, which was never carried out", end, recovered=False)
