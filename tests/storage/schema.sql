@@ -1010,6 +1010,26 @@ AS SELECT
 FROM fact_llm_calls
 FINAL;
 
+CREATE TABLE log_contents
+(
+    `Timestamp` DateTime64(9) CODEC(Delta(8), ZSTD(1)),
+    `TraceId` String CODEC(ZSTD(1)),
+    `SpanId` String CODEC(ZSTD(1)),
+    `EventName` LowCardinality(String) CODEC(ZSTD(1)),
+    `SystemContent` String CODEC(ZSTD(1)),
+    `InputContent` String CODEC(ZSTD(1, 24)),
+    `OutputContent` String CODEC(ZSTD(1)),
+    `ToolArguments` String CODEC(ZSTD(1)),
+    `ToolResult` String CODEC(ZSTD(1)),
+    `Message` String CODEC(ZSTD(1, 24))
+)
+ENGINE = MergeTree
+PARTITION BY toDate(Timestamp)
+ORDER BY (TraceId, SpanId, Timestamp)
+SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1, enable_block_number_column = 1, non_replicated_deduplication_window = 10000, min_bytes_for_wide_part = 10485760, min_level_for_wide_part = 1, min_columns_to_activate_adaptive_write_buffer = 1;
+
+CREATE MATERIALIZED VIEW log_contents_from_logs TO log_contents; -- db3324ef9339307f
+
 CREATE TABLE maslens_migrations
 (
     `name` String,
@@ -1350,6 +1370,43 @@ AS SELECT
 FROM sidecar_ledger
 FINAL
 WHERE kind = 'state';
+
+CREATE VIEW span_contents
+(
+    `TraceId` String,
+    `SpanId` String,
+    `SystemContent` String,
+    `InputContent` String,
+    `OutputContent` String,
+    `ToolArguments` String,
+    `ToolResult` String
+)
+AS SELECT
+    TraceId,
+    SpanId,
+    if(system != '', system, JSONExtractString((arrayFirst(m -> ((m.2) = 'gen_ai.system.message'), messages)).3, 'content')) AS SystemContent,
+    if((input != '') OR empty(given), input, concat('[', arrayStringConcat(given, ','), ']')) AS InputContent,
+    if((output != '') OR empty(chosen), output, concat('[', arrayStringConcat(chosen, ','), ']')) AS OutputContent,
+    arguments AS ToolArguments,
+    result AS ToolResult
+FROM
+(
+    SELECT
+        TraceId,
+        SpanId,
+        argMaxIf(SystemContent, Timestamp, SystemContent != '') AS system,
+        argMaxIf(InputContent, Timestamp, InputContent != '') AS input,
+        argMaxIf(OutputContent, Timestamp, OutputContent != '') AS output,
+        argMaxIf(ToolArguments, Timestamp, ToolArguments != '') AS arguments,
+        argMaxIf(ToolResult, Timestamp, ToolResult != '') AS result,
+        arraySort(m -> (m.1, (m.2) != 'gen_ai.system.message', m.2, m.3), groupUniqArrayIf((Timestamp, CAST(EventName, 'String'), Message), Message != '')) AS messages,
+        arrayMap(m -> multiIf(JSONHas(m.3, 'role'), m.3, NOT (startsWith(m.3, '{') AND isValidJSON(m.3)), concat('{"role":"', extract(m.2, '(\\w+)\\.message$'), '","content":', toJSONString(m.3), '}'), match(m.3, '^\\{\\s*\\}'), concat('{"role":"', extract(m.2, '(\\w+)\\.message$'), '"}'), concat('{"role":"', extract(m.2, '(\\w+)\\.message$'), '",', substring(m.3, 2))), arrayFilter(m -> ((m.2) != 'gen_ai.choice'), messages)) AS given,
+        arrayMap(c -> multiIf(JSONHas(c, 'role'), c, NOT (startsWith(c, '{') AND isValidJSON(c)), concat('{"role":"assistant","content":', toJSONString(c), '}'), match(c, '^\\{\\s*\\}'), '{"role":"assistant"}', concat('{"role":"assistant",', substring(c, 2))), arrayMap(m -> if(startsWith(JSONExtractRaw(m.3, 'message'), '{'), JSONExtractRaw(m.3, 'message'), m.3), arrayFilter(m -> ((m.2) = 'gen_ai.choice'), messages))) AS chosen
+    FROM log_contents
+    GROUP BY
+        TraceId,
+        SpanId
+);
 
 CREATE TABLE stitch_keys
 (

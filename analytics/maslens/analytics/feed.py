@@ -6,11 +6,12 @@ that hold newer blocks are read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import polars as pl
 from maslens.analytics import frames
+from maslens.analytics.frames import CONTENTS
 from maslens.semconv.dialects.columns import AGENT_SPAN_COLUMNS
 from maslens.storage import Store
 
@@ -21,6 +22,7 @@ class Position:
 
     spans: int = 0
     events: int = 0
+    contents: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +32,13 @@ class News:
     spans: pl.DataFrame
     event_traces: frozenset[str]
     event_sessions: frozenset[str]  # that events name without naming a trace
+    content_traces: frozenset[str]  # that contents arrived for as log records
     upto: Position
     behind: int = 0
 
 
 def read_news(store: Store, after: Position, *, limit: int) -> News:
-    """At most about `limit` new spans (whole blocks), and the traces that events arrived for."""
+    """At most about `limit` new spans (whole blocks), and the traces that events and contents arrived for."""
     newest, newer = _stored(store, after)
     upto, behind = _cut(store, after.spans, newest.spans, limit) if newer > limit else (newest.spans, 0)
     spans = _no_spans()
@@ -53,11 +56,20 @@ def read_news(store: Store, after: Position, *, limit: int) -> News:
         )
         traces = frozenset(found.get_column("TraceId")) - {""}
         sessions = frozenset(found.get_column("Session")) - {""}
+    told: frozenset[str] = frozenset()
+    if newest.contents > after.contents:
+        found = _frame(
+            store,
+            f"SELECT DISTINCT TraceId FROM log_contents WHERE {_NEWER}",
+            {"after": after.contents, "upto": newest.contents},
+        )
+        told = frozenset(found.get_column("TraceId"))
     return News(
         spans=frames.agent_spans(spans),
         event_traces=traces,
         event_sessions=sessions,
-        upto=Position(spans=upto, events=newest.events),
+        content_traces=told,
+        upto=Position(spans=upto, events=newest.events, contents=newest.contents),
         behind=behind,
     )
 
@@ -103,6 +115,33 @@ def traces_with_events(store: Store, traces: list[str]) -> set[str]:
     return set(found.get_column("TraceId"))
 
 
+def traces_with_contents(store: Store, traces: list[str]) -> set[str]:
+    """Those of `traces` that have contents in log records."""
+    found = _frame(
+        store, "SELECT DISTINCT TraceId FROM log_contents WHERE TraceId IN {traces:Array(String)}", {"traces": traces}
+    )
+    return set(found.get_column("TraceId"))
+
+
+def with_log_contents(store: Store, spans: pl.DataFrame, traces: list[str]) -> pl.DataFrame:
+    """`spans` with the contents that log records of `traces` told of them, where they tell none themselves."""
+    if not traces or spans.is_empty():
+        return spans
+    told = _frame(
+        store,
+        f"SELECT TraceId, SpanId, {', '.join(_cut_text(name) for name in CONTENTS)}"
+        " FROM span_contents WHERE TraceId IN {traces:Array(String)}",
+        {"traces": traces},
+    )
+    texts = [
+        pl.when(pl.col(name) == "").then(pl.col(f"{name}_told").fill_null("")).otherwise(name) for name in CONTENTS
+    ]
+    joined = spans.join(told, on=["TraceId", "SpanId"], how="left", suffix="_told", maintain_order="left")
+    return joined.with_columns(text.alias(name) for text, name in zip(texts, CONTENTS, strict=True)).select(
+        spans.columns
+    )
+
+
 def traces_since(store: Store, since: Any) -> list[str]:
     """Traces with a span that started at or after `since`."""
     found = _frame(
@@ -114,14 +153,18 @@ def traces_since(store: Store, since: Any) -> list[str]:
 
 
 # Facts need what a message begins and ends with, and whether two are the same, not a megabyte of it.
-_CONTENT = frozenset({"SystemContent", "InputContent", "OutputContent", "ToolArguments", "ToolResult"})
 _KEPT = 8192
+
+
+def _cut_text(name: str) -> str:
+    return (
+        f"if(length({name}) <= {4 * _KEPT}, {name}, concat(leftUTF8({name}, {_KEPT}), ' … ',"
+        f" hex(sipHash128({name})), ' … ', rightUTF8({name}, {_KEPT}))) AS {name}"
+    )
+
+
 SPAN_COLUMNS = ", ".join(
-    f"if(length({column.name}) <= {4 * _KEPT}, {column.name}, concat(leftUTF8({column.name}, {_KEPT}), ' … ',"
-    f" hex(sipHash128({column.name})), ' … ', rightUTF8({column.name}, {_KEPT}))) AS {column.name}"
-    if column.name in _CONTENT
-    else column.name
-    for column in AGENT_SPAN_COLUMNS
+    _cut_text(column.name) if column.name in CONTENTS else column.name for column in AGENT_SPAN_COLUMNS
 )
 
 
@@ -136,12 +179,14 @@ def _stored(store: Store, after: Position) -> tuple[Position, int]:
         SELECT
             maxIf(max_block_number, table = 'agent_spans') AS spans,
             maxIf(max_block_number, table = 'agent_events') AS events,
+            maxIf(max_block_number, table = 'log_contents') AS contents,
             sumIf(rows, table = 'agent_spans' AND max_block_number > {after:UInt64}) AS newer
         FROM system.parts
-        WHERE database = currentDatabase() AND table IN ('agent_spans', 'agent_events') AND active AND rows > 0""",
+        WHERE database = currentDatabase() AND table IN ('agent_spans', 'agent_events', 'log_contents')
+            AND active AND rows > 0""",
         {"after": after.spans},
     )[0]
-    newest = Position(spans=max(int(parts["spans"]), after.spans), events=max(int(parts["events"]), after.events))
+    newest = Position(**{name: max(int(parts[name]), at) for name, at in asdict(after).items()})
     return newest, int(parts["newer"])
 
 

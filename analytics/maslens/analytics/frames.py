@@ -21,6 +21,8 @@ _SCALARS: Final[Mapping[str, pl.DataType]] = {
 }  # fmt: skip
 
 UNATTRIBUTED: Final = "(unattributed)"
+# The columns of `agent_spans` that hold what was said; log records may tell them too.
+CONTENTS: Final = ("SystemContent", "InputContent", "OutputContent", "ToolArguments", "ToolResult")
 
 
 def _polars(clickhouse: str) -> pl.DataType:

@@ -7,7 +7,15 @@ from typing import Any
 
 import networkx as nx
 import polars as pl
-from maslens.analytics.feed import News, events_of, some_events_name_only_sessions, spans_of, traces_with_events
+from maslens.analytics.feed import (
+    News,
+    events_of,
+    some_events_name_only_sessions,
+    spans_of,
+    traces_with_contents,
+    traces_with_events,
+    with_log_contents,
+)
 from maslens.analytics.sessions import stitch_keys
 from maslens.analytics.span_cache import SpanCache
 from maslens.analytics.stitching import StitchIndex
@@ -22,6 +30,8 @@ class Gatherer:
         self.cache = SpanCache(keep_spans=keep_spans)
         self._store = store
         self._eventful: set[str] = set()  # traces at hand that have events
+        self._told: set[str] = set()  # traces at hand of whose spans log records tell contents
+        self._some_told = False  # whether contents have come as log records at all
         self._session_events: bool | None = None  # whether there are events that name no trace
 
     def groups(self, news: News, touched: Collection[str], *, waiting: Collection[str]) -> list[set[str]]:
@@ -62,7 +72,8 @@ class Gatherer:
         return {session: found[key] for session, key in members.items()}
 
     def spans(self, traces: Collection[str]) -> pl.DataFrame:
-        return self.cache.get(traces)
+        """The spans of `traces`, with the contents that came as log records."""
+        return with_log_contents(self._store, self.cache.get(traces), sorted(self._told.intersection(traces)))
 
     def events(self, traces: Collection[str], spans: pl.DataFrame) -> pl.DataFrame | None:
         """The events of the sessions that `traces` make up, if there are any."""
@@ -75,12 +86,13 @@ class Gatherer:
         return events_of(self._store, eventful, sorted(sessions)) if eventful or sessions else None
 
     def traces_of_events(self, news: News) -> frozenset[str]:
-        """The traces that new events are about."""
+        """The traces that new events and contents are about."""
+        named = news.event_traces | news.content_traces
         if not news.event_sessions:
-            return news.event_traces
+            return named
         self._session_events = True
         keys = [f"{kind}:{session}" for session in news.event_sessions for kind in ("session", "member")]
-        return news.event_traces.union(*self.index.find(keys).values())
+        return named.union(*self.index.find(keys).values())
 
     def belong(self, pairs: Iterable[tuple[str, str]], traces: Collection[str], *, token: str) -> None:
         """Remember which traces make up which session. Written before facts are: who has facts must be known."""
@@ -109,7 +121,9 @@ class Gatherer:
         self.cache.drop(set(traces))
 
     def shrink(self) -> None:
-        self._eventful &= set(self.cache.shrink())
+        at_hand = set(self.cache.shrink())
+        self._eventful &= at_hand
+        self._told &= at_hand
 
     def _take_in(self, news: News, touched: Collection[str], waiting: Collection[str]) -> None:
         """New traces come whole with the news, those at hand get longer, others are read back."""
@@ -117,14 +131,18 @@ class Gatherer:
         strange = [trace for trace in touched if trace not in self.cache]
         cold = sorted(trace for trace in strange if known[f"of:{trace}"] or trace in waiting)
         self.cache.add(news.spans.filter(~pl.col("TraceId").is_in(cold)), set(touched).difference(cold))
+        self._some_told = news.upto.contents > 0
         self._read_back(cold, upto=news.upto.spans)
         self._eventful |= news.event_traces
+        self._told |= news.content_traces
 
     def _read_back(self, traces: list[str], *, upto: int) -> None:
         for start in range(0, len(traces), _AT_ONCE):
             batch = traces[start : start + _AT_ONCE]
             self.cache.add(spans_of(self._store, batch, upto=upto), batch)
             self._eventful |= traces_with_events(self._store, batch)
+            if self._some_told:
+                self._told |= traces_with_contents(self._store, batch)
 
     def _related(self, traces: Collection[str]) -> Iterator[tuple[str, str, frozenset[str]]]:
         """`(trace, key, traces that have it too)`."""

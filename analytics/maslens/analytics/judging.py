@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, cast
 
 import polars as pl
-from maslens.analytics import frames
+from maslens.analytics import frames, reads
 from maslens.analytics.cost import price
 from maslens.analytics.facts import steps_of
 from maslens.analytics.judge import JudgeConfig, Verdict, digest, estimated_tokens, judge, messages
@@ -86,14 +86,7 @@ ORDER BY ended_at DESC, session_id LIMIT {most:UInt32}""",
 
     def _one(self, session: str) -> bool:
         """False if the day's tokens do not last for it."""
-        found = self._store.arrow(
-            """
-SELECT * FROM agent_spans WHERE TraceId IN (
-    SELECT trace_id FROM llm_calls WHERE session_id = {session:String}
-    UNION DISTINCT SELECT trace_id FROM tool_calls WHERE session_id = {session:String}
-    UNION DISTINCT SELECT trace_id FROM agent_runs WHERE session_id = {session:String})""",
-            {"session": session},
-        )
+        found = self._store.arrow(reads.spans_with_contents(reads.TRACES_OF_SESSION), {"session": session})
         steps = steps_of(cast(pl.DataFrame, pl.from_arrow(found))).filter(pl.col("session_id") == session)
         if steps.is_empty():
             return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 from uuid import uuid4
 
@@ -91,7 +91,7 @@ class Ledger:
         rows = [
             _rows(
                 "state",
-                text=[json.dumps({"spans": entry.position.spans, "events": entry.position.events})],
+                text=[json.dumps(asdict(entry.position))],
                 key=["position"],
             ),
             _rows(

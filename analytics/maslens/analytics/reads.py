@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from maslens.analytics.cost import TOTAL
-from maslens.analytics.frames import UNATTRIBUTED
+from maslens.analytics.frames import CONTENTS, UNATTRIBUTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,21 @@ class Filters:
 class Read:
     sql: str
     params: Mapping[str, object] = field(default_factory=dict)
+
+
+TRACES_OF_SESSION: Final = """TraceId IN (
+    SELECT trace_id FROM llm_calls WHERE session_id = {session:String}
+    UNION DISTINCT SELECT trace_id FROM tool_calls WHERE session_id = {session:String}
+    UNION DISTINCT SELECT trace_id FROM agent_runs WHERE session_id = {session:String})"""
+
+
+def spans_with_contents(where: str) -> str:
+    """`agent_spans`, contents that came as log records filled in. where: a condition on TraceId and SpanId alone."""
+    filled = ", ".join(f"if(s.{name} = '', c.{name}, s.{name}) AS {name}" for name in CONTENTS)
+    return f"""
+SELECT s.* REPLACE ({filled})
+FROM (SELECT * FROM agent_spans WHERE {where}) AS s
+LEFT JOIN (SELECT * FROM span_contents WHERE {where}) AS c USING (TraceId, SpanId)"""
 
 
 def agents(filters: Filters) -> Read:

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from maslens.storage.migrate import APPLIED, agent_spans_table, migrations, split
 from maslens.storage.views import views
 
-LOCAL = frozenset({"agent_spans", "agent_events", "sidecar_ledger", "stitch_keys", "maslens_migrations"})
+LOCAL = frozenset(
+    {"agent_spans", "agent_events", "log_contents", "sidecar_ledger", "stitch_keys", "maslens_migrations"}
+)
 _WINDOW = "replicated_deduplication_window = {}, replicated_deduplication_window_seconds = 604800"  # a week
 _HEAD = re.compile(
     r"^(CREATE (?:OR REPLACE )?(?:TABLE|VIEW|MATERIALIZED VIEW) (?:IF NOT EXISTS )?|ALTER TABLE )(`[^`]+`|\w+)",

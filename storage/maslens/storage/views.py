@@ -28,6 +28,7 @@ def views() -> Iterator[View]:
     yield View(name="otel_logs_decode", source="otlp_logs_inbox", target="otel_logs", select=LOGS)
     yield View(name="agent_events_from_spans", source="otel_traces", target="agent_events", select=SPAN_EVENTS)
     yield View(name="agent_events_from_logs", source="otel_logs", target="agent_events", select=LOG_EVENTS)
+    yield View(name="log_contents_from_logs", source="otel_logs", target="log_contents", select=LOG_CONTENTS)
     yield View(name="agent_spans_mv", source="otel_traces", target="agent_spans", select=agent_spans_select())
 
 
@@ -146,7 +147,7 @@ FROM
     )
 )"""
 
-# Which events are typed in agent_events; message contents are not (they stay in otel_logs, once).
+# Which events are typed in agent_events; message contents are not (`log_contents` has those).
 _OURS = "(startsWith({name}, 'mas.') OR startsWith({name}, 'gen_ai.evaluation.'))"
 
 # Column of agent_events → the attributes it is read from, the first that says something counts.
@@ -240,3 +241,24 @@ SELECT
     LogAttributes AS Attributes
 FROM (SELECT *, if(EventName = '', LogAttributes['event.name'], EventName) AS Name FROM otel_logs)
 WHERE {_OURS.format(name="Name")}"""
+
+# OpenTelemetry's events with contents: all of a call at once, or (before 1.37) a message each. Records without a span
+# cannot be joined to one.
+_DETAILS = "gen_ai.client.inference.operation.details"
+_MESSAGES = tuple(f"gen_ai.{name}" for name in ("system.message", "user.message", "assistant.message", "tool.message",
+                                                "choice"))  # fmt: skip
+
+LOG_CONTENTS = f"""
+SELECT
+    Timestamp,
+    TraceId,
+    SpanId,
+    Name AS EventName,
+    LogAttributes['gen_ai.system_instructions'] AS SystemContent,
+    LogAttributes['gen_ai.input.messages'] AS InputContent,
+    LogAttributes['gen_ai.output.messages'] AS OutputContent,
+    LogAttributes['gen_ai.tool.call.arguments'] AS ToolArguments,
+    LogAttributes['gen_ai.tool.call.result'] AS ToolResult,
+    if(Name = '{_DETAILS}', '', if(Body = '', LogAttributes['gen_ai.event.content'], Body)) AS Message
+FROM (SELECT *, if(EventName = '', LogAttributes['event.name'], EventName) AS Name FROM otel_logs)
+WHERE Name IN {(_DETAILS, *_MESSAGES)} AND SpanId != ''"""

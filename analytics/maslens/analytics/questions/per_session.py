@@ -88,13 +88,14 @@ WHERE session_id = {session:String} ORDER BY rank LIMIT 5""",
 
 def _of_drift(row: Row, ask: Ask, _: Asked) -> list[Evidence]:
     """The goal and its facts, this step's context, and the steps before it."""
+    steps = (
+        "TraceId IN (SELECT trace_id FROM context_drift WHERE session_id = {session:String}) AND SpanId IN ("
+        "SELECT arrayJoin([span_id, run_id]) FROM context_drift WHERE session_id = {session:String})"
+    )
     first = Read(
-        sql="""
-SELECT InputContent AS text FROM agent_spans
-WHERE TraceId IN (SELECT trace_id FROM context_drift WHERE session_id = {session:String}) AND InputContent != ''
-    AND SpanId IN (
-        SELECT arrayJoin([span_id, run_id]) FROM context_drift WHERE session_id = {session:String})
-ORDER BY Timestamp, SpanId LIMIT 1""",
+        sql=f"""
+SELECT InputContent AS text FROM ({reads.spans_with_contents(steps)})
+WHERE text != '' ORDER BY Timestamp, SpanId LIMIT 1""",
         params={"session": row["session_id"]},
     )
     earlier = Read(
@@ -120,14 +121,7 @@ def _suspects(ask: Ask, asked: Asked) -> pl.DataFrame:
     found = ask(reads.suspects(replace(asked.filters, limit=_MOST)))[0]
     if not found.is_empty() or asked.filters.session is None:
         return found
-    read = Read(
-        sql="""
-SELECT * FROM agent_spans WHERE TraceId IN (
-    SELECT trace_id FROM llm_calls WHERE session_id = {session:String}
-    UNION DISTINCT SELECT trace_id FROM tool_calls WHERE session_id = {session:String}
-    UNION DISTINCT SELECT trace_id FROM agent_runs WHERE session_id = {session:String})""",
-        params={"session": asked.filters.session},
-    )
+    read = Read(sql=reads.spans_with_contents(reads.TRACES_OF_SESSION), params={"session": asked.filters.session})
     from maslens.analytics.facts import suspects_of  # heavy, and seldom needed
 
     computed = suspects_of(ask(read)[0]).filter(pl.col("session_id") == asked.filters.session)
@@ -147,7 +141,7 @@ def _texts(ask: Ask, trace: str, spans: Mapping[str, str]) -> list[Evidence]:
 SELECT SpanId AS span_id, SpanName AS name, leftUTF8(InputContent, {_SHOWN:d}) AS input,
     leftUTF8(OutputContent, {_SHOWN:d}) AS output, leftUTF8(ToolArguments, {_SHOWN:d}) AS arguments,
     leftUTF8(ToolResult, {_SHOWN:d}) AS result
-FROM agent_spans WHERE TraceId = {{trace:String}} AND SpanId IN {{spans:Array(String)}}
+FROM ({reads.spans_with_contents("TraceId = {trace:String} AND SpanId IN {spans:Array(String)}")})
 ORDER BY Timestamp LIMIT 1 BY SpanId""",
         params={"trace": trace, "spans": list(names)},
     )
