@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from maslens.cli import machine
 from maslens.cli.faults import BadInput
 from maslens.cli.settings import Settings, briefs, load
 from maslens.collector_processor.access import Tokens
@@ -99,6 +100,16 @@ def test_the_first_token_of_a_file_is_the_one_we_show(tmp_path: Path) -> None:
     assert Tokens.parse(settings.tokens_text(), source="test").grant("Bearer another-of-sixteen", "ingest")
     with pytest.raises(BadInput, match="has no token in it"):
         load({"token_file": write(tmp_path / "empty", "\n")}, environ={}).bearer_token()
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# all of them are gone\n", " ; ;\n"])
+def test_tokens_that_are_none_open_nothing(tmp_path: Path, text: str) -> None:
+    """A file that was emptied, or half written, must not mean that nobody is asked for a token."""
+    settings = load({"token_file": write(tmp_path / "tokens", text)}, environ={})
+    with pytest.raises(BadInput, match="has no token in it"):
+        machine.tokens(settings)
+    with pytest.raises(BadInput, match="has no token in it"):
+        machine.tokens(load(environ={"MASLENS_TOKEN": "#"}))
 
 
 def test_the_token_of_the_environment_is_for_everything() -> None:

@@ -92,7 +92,10 @@ def judging(settings: Settings, store: Store) -> Judging | None:
 
 def tokens(settings: Settings) -> Tokens:
     source = "MASLENS_TOKEN" if settings.token is not None else f"token_file {settings.token_file}"
-    return in_our_words(lambda: Tokens.parse(settings.tokens_text(), source=source))
+    found = in_our_words(lambda: Tokens.parse(settings.tokens_text(), source=source))
+    if not found and (settings.token is not None or settings.token_file is not None):
+        raise BadInput(f"{source} has no token in it: without any, everybody could do everything")
+    return found
 
 
 def tls(settings: Settings) -> TlsConfig | None:

@@ -49,7 +49,7 @@ class Transports:
             self._grpc = GrpcReceiver(
                 intake=self._intake,
                 tokens=config.tokens,
-                max_body_bytes=config.http.max_body_bytes,
+                limits=config.http,
                 share_port=listening is not None,
             )
             self.grpc_port = await self._grpc.start(config.host, config.grpc_port, config.tls)

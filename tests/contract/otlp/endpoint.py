@@ -81,7 +81,7 @@ class Endpoint:
         """The raw response; raises grpc.RpcError."""
         with self.channel() as channel:
             call = channel.unary_unary(METHODS[signal])
-            return bytes(call(body, timeout=30, metadata=tuple(self.headers.items()), **options))
+            return bytes(call(body, timeout=120, metadata=tuple(self.headers.items()), **options))
 
 
 def assert_full_success(endpoint: Endpoint, signal: str, body: bytes, content_type: str = PROTOBUF) -> None:
