@@ -13,7 +13,7 @@ from .attribution import ModelCalls
 from .errors import Marks, Mishap
 from .forest import Forest
 from .frames import hint
-from .runs import Run, Runs
+from .runs import Runs
 from .spans import Spans
 
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -23,20 +23,20 @@ _JOINING_LINKS: Final = ("handoff", "agent_handoff", "join", "retry", "triggered
 
 
 def without_repeats(spans: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Spans sorted by trace and start, each once; and `TraceId, duplicate_spans`.
+    """Spans sorted by trace and start, each once; and `TraceId, duplicate_spans` of the traces that have any.
 
     Of two spans with one id the longer one is kept: an emitter that sends a span early sends it again when it ends.
     """
-    tie_breakers = ["DroppedAttributes", "StatusCode", "SpanName", "Kind"]
-    ordered = spans.sort("TraceId", "SpanId", "Duration", *tie_breakers, descending=[False, False, True, *[False] * 4])
-    once = ordered.unique(["TraceId", "SpanId"], keep="first", maintain_order=True)
-    repeats = (
-        ordered.group_by("TraceId")
-        .len("all")
-        .join(once.group_by("TraceId").len("kept"), on="TraceId")
-        .select("TraceId", duplicate_spans=pl.col("all") - pl.col("kept"))
-    )
-    return once.sort("TraceId", "Timestamp", "SpanId"), repeats
+    repeated = spans.select("TraceId", "SpanId").is_duplicated()
+    of_one = spans.filter(repeated)
+    if not of_one.is_empty():
+        tie_breakers = ["DroppedAttributes", "StatusCode", "SpanName", "Kind"]
+        ordered = of_one.sort(
+            "TraceId", "SpanId", "Duration", *tie_breakers, descending=[False, False, True, *[False] * 4]
+        )
+        spans = pl.concat([spans.filter(~repeated), ordered.unique(["TraceId", "SpanId"], keep="first")])
+    repeats = of_one.group_by("TraceId").agg(duplicate_spans=pl.len() - pl.col("SpanId").n_unique())
+    return spans.sort("TraceId", "Timestamp", "SpanId"), repeats
 
 
 def stitch_keys(spans: pl.DataFrame) -> pl.DataFrame:
@@ -66,7 +66,7 @@ def stitched(spans: Spans, same_call: Iterable[tuple[int, int]] = ()) -> pl.Data
     conversations, teams = _conversations(spans.frame, spans.forest), _teams(spans.frame)
     groups = _Groups()
     for kind, pairs in (("session", conversations), ("team", teams)):
-        for trace, name in pairs.iter_rows():
+        for trace, name in pairs.filter(pl.col("name").is_duplicated()).iter_rows():
             groups.unite(f"trace:{trace}", f"{kind}:{name}")
     for trace, other in _links(spans.frame).iter_rows():
         groups.unite(f"trace:{trace}", f"trace:{other}")
@@ -98,8 +98,8 @@ def _conversations(spans: pl.DataFrame, forest: Forest) -> pl.DataFrame:
 
 def _teams(spans: pl.DataFrame) -> pl.DataFrame:
     """`TraceId, name`: ids of the AutoGen teams whose agents and topics appear in a trace."""
-    told = spans.select("TraceId", "Framework", "AgentId", topic=hint(spans, "messaging.destination"))
-    mine = told.filter(pl.col("Framework") == "autogen")
+    mine = spans.filter(pl.col("Framework") == "autogen")
+    mine = mine.select("TraceId", "AgentId", topic=hint(mine, "messaging.destination"))
     topic, agent = pl.col("topic").str.extract(rf"_({_UUID})\."), pl.col("AgentId").str.extract(rf"_({_UUID})/")
     return mine.select("TraceId", name=pl.coalesce(topic, agent)).drop_nulls().unique()
 
@@ -151,15 +151,14 @@ def outcomes(
     our own root span, or later in an event. Else an error after which nothing went on makes a failure, whatever the
     root says; a graph that stopped to ask somebody and was not resumed is partial."""
     outcome = dict.fromkeys(session_of_trace.values(), "unknown")
-    acting = [session_of_trace[spans.trace[row]] for row in (*calls.rows.tolist(), *(run.row for run in runs))]
-    outcome |= dict.fromkeys(acting, "success")
+    acting = {*spans.trace[calls.rows], *spans.trace[[run.row for run in runs]]}
+    outcome |= {session_of_trace[trace]: "success" for trace in acting}
     outcome |= dict.fromkeys(_waiting(spans, calls, marked, session_of_trace), "partial")
-    by_session: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        by_session[session_of_trace[spans.trace[run.row]]].append(run)
-    for session, own in by_session.items():
-        if all(failures.get(run.number, ("",))[0] == "cancelled" for run in own):
-            outcome[session] = "cancelled"
+    cancelled = {number for number, (status, _) in failures.items() if status == "cancelled"}
+    if cancelled:
+        ended = {session_of_trace[spans.trace[run.row]] for run in runs if run.number not in cancelled}
+        stopped = {session_of_trace[spans.trace[run.row]] for run in runs if run.number in cancelled}
+        outcome |= dict.fromkeys(stopped - ended, "cancelled")
     outcome |= {session_of_trace[spans.trace[mishap.row]]: "failure" for mishap in found if not mishap.recovered}
     return outcome | _told_outcomes(spans, session_of_trace, events)
 
