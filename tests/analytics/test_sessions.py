@@ -111,6 +111,14 @@ def test_spans_sent_twice_count_once_and_are_told() -> None:
     assert facts.sessions.select("spans", "duplicate_spans", "llm_calls").rows() == [(2, 2, 1)]
 
 
+def test_of_two_copies_that_differ_the_one_that_says_more_counts_whichever_came_first() -> None:
+    told, untold = one_call("a"), one_call("a")
+    untold.rows[1].update(InputTokens=None, OutputTokens=None)
+    for sent in ((told, untold), (untold, told)):
+        facts = compute(pl.concat([frame(trace) for trace in sent], how="diagonal_relaxed"))
+        assert facts.sessions.select("input_tokens", "duplicate_spans").rows() == [(1, 2)]
+
+
 def test_of_a_span_sent_early_and_again_when_it_ended_the_last_one_counts() -> None:
     early = one_call("a")
     ended = one_call("a")

@@ -25,15 +25,16 @@ _JOINING_LINKS: Final = ("handoff", "agent_handoff", "join", "retry", "triggered
 def without_repeats(spans: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Spans sorted by trace and start, each once; and `TraceId, duplicate_spans` of the traces that have any.
 
-    Of two spans with one id the longer one is kept: an emitter that sends a span early sends it again when it ends.
+    Of two spans with one id the longer one is kept: an emitter that sends a span early sends it again when it ends. Of
+    two that last as long and say otherwise, the one that says more.
     """
     repeated = spans.select("TraceId", "SpanId").is_duplicated()
     of_one = spans.filter(repeated)
     if not of_one.is_empty():
-        tie_breakers = ["DroppedAttributes", "StatusCode", "SpanName", "Kind"]
-        ordered = of_one.sort(
-            "TraceId", "SpanId", "Duration", *tie_breakers, descending=[False, False, True, *[False] * 4]
-        )
+        before = ["TraceId", "SpanId", "DroppedAttributes", "StatusCode", "SpanName", "Kind"]
+        told = [name for name, dtype in spans.schema.items() if not dtype.is_nested() and name not in before]
+        order = [*before[:2], "Duration", *before[2:], *(name for name in told if name != "Duration")]
+        ordered = of_one.sort(order, descending=[name in told for name in order], nulls_last=True)
         spans = pl.concat([spans.filter(~repeated), ordered.unique(["TraceId", "SpanId"], keep="first")])
     repeats = of_one.group_by("TraceId").agg(duplicate_spans=pl.len() - pl.col("SpanId").n_unique())
     return spans.sort("TraceId", "Timestamp", "SpanId"), repeats
