@@ -80,14 +80,8 @@ def test_waste_by_kind() -> None:
 
 
 def test_the_dearest_path_comes_first() -> None:
-    runs = pl.DataFrame(
-        [
-            {"session_id": name, "agent": agent, "started_at": NOW + timedelta(seconds=second)}
-            for name, way in (("a", "xxyx"), ("b", "xyx"), ("c", "z"))
-            for second, agent in enumerate(way)
-        ]
-    )
-    found = paths(sessions(("a", "success", 1.0), ("b", "failure", 2.0), ("c", "success", 9.0)), runs).to_dicts()
+    agents = pl.DataFrame({"session_id": ["a", "b", "c"], "agents": [["x", "y", "x"], ["x", "y", "x"], ["z"]]})
+    found = paths(sessions(("a", "success", 1.0), ("b", "failure", 2.0), ("c", "success", 9.0)), agents).to_dicts()
     assert [(row["path"], row["sessions"], row["failed"], row["cost_usd"]) for row in found] == [
         ("z", 1, 0, 9.0),
         ("x → y → x", 2, 1, 3.0),
@@ -95,10 +89,8 @@ def test_the_dearest_path_comes_first() -> None:
 
 
 def test_a_long_path_is_cut_and_says_so() -> None:
-    runs = pl.DataFrame(
-        [{"session_id": "a", "agent": f"a{n}", "started_at": NOW + timedelta(seconds=n)} for n in range(20)]
-    )
-    (path,) = paths(sessions(("a", "success", 1.0)), runs)["path"]
+    agents = pl.DataFrame({"session_id": ["a"], "agents": [[f"a{n}" for n in range(20)]]})
+    (path,) = paths(sessions(("a", "success", 1.0)), agents)["path"]
     assert path.endswith("→ a11 → …")
 
 

@@ -484,6 +484,8 @@ CREATE TABLE fact_agent_runs
     `task` LowCardinality(String) CODEC(LZ4),
     `version` UInt64 CODEC(LZ4),
     `is_deleted` UInt8 CODEC(LZ4),
+    `run_key` UInt64 MATERIALIZED cityHash64(session_id, run_id) CODEC(NONE),
+    `parent_key` UInt64 MATERIALIZED cityHash64(session_id, parent_run_id) CODEC(NONE),
     `row_key` UInt64 MATERIALIZED cityHash64(trace_id, run_id) CODEC(NONE)
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
@@ -689,6 +691,7 @@ CREATE TABLE fact_handoffs
     `connection_type` LowCardinality(String) CODEC(LZ4),
     `version` UInt64 CODEC(LZ4),
     `is_deleted` UInt8 CODEC(LZ4),
+    `target_key` UInt64 MATERIALIZED cityHash64(session_id, target_run_id) CODEC(NONE),
     `row_key` UInt64 MATERIALIZED cityHash64(trace_id, span_id, source, target, at) CODEC(NONE)
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
@@ -746,6 +749,7 @@ CREATE TABLE fact_llm_calls
     `tokens_known` Bool CODEC(LZ4),
     `version` UInt64 CODEC(LZ4),
     `is_deleted` UInt8 CODEC(LZ4),
+    `run_key` UInt64 MATERIALIZED cityHash64(session_id, run_id) CODEC(NONE),
     `row_key` UInt64 MATERIALIZED cityHash64(trace_id, span_id) CODEC(NONE)
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)
@@ -822,6 +826,7 @@ CREATE TABLE fact_tool_calls
     `arguments_hash` String CODEC(ZSTD(1)),
     `version` UInt64 CODEC(LZ4),
     `is_deleted` UInt8 CODEC(LZ4),
+    `run_key` UInt64 MATERIALIZED cityHash64(session_id, run_id) CODEC(NONE),
     `row_key` UInt64 MATERIALIZED cityHash64(trace_id, span_id) CODEC(NONE)
 )
 ENGINE = ReplacingMergeTree(version, is_deleted)

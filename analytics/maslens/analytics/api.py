@@ -9,16 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from inspect import Parameter, Signature
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Optional, TypeAlias, cast, get_args
+from typing import Annotated, Any, Literal, Optional, TypeAlias, get_args
 
 import polars as pl
 from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request
 from fastapi.responses import Response
 from maslens.analytics import feedback, reads
-from maslens.analytics.cost import By
 from maslens.analytics.graph import CoordinationGraph, coordination_graph
-from maslens.analytics.questions import CATALOGUE, Entry, Option, Value, load
-from maslens.analytics.questions.costs import computed
+from maslens.analytics.questions import CATALOGUE, COST_BY, Entry, Option, Value, load
+from maslens.analytics.questions.costs import by_tool
 from maslens.analytics.questions.question import Asked, Question, plain
 from maslens.analytics.reader import Format, Reader
 from maslens.analytics.reads import Filters, Kind
@@ -118,15 +117,12 @@ def api_router(
 
     @router.get("/cost", summary="Who spent what, with (unattributed) and (total)")
     def cost(narrowed: Narrowed, by: str = "agent", form: AsFormat = "json") -> Response:
-        if by in reads.COST_COLUMNS:
+        if by in reads.COST_KEYS:
             return answered(reader.bytes(reads.cost(narrowed, by=by), form), form)
-        if by not in get_args(By):
-            known = ", ".join(sorted({*reads.COST_COLUMNS, *get_args(By)}))
-            raise HTTPException(422, f"by must be one of {known}, got {by[:60]!r}")
-        return answered_frame(
-            reader.remembered(("cost", by, repr(narrowed)), lambda: computed(reader.frames, narrowed, cast(By, by))),
-            form,
-        )
+        if by != "tool":
+            raise HTTPException(422, f"by must be one of {', '.join(sorted(COST_BY))}, got {by[:60]!r}")
+        answer = reader.remembered(("cost", by, repr(narrowed)), lambda: by_tool(reader.frames, narrowed))
+        return answered_frame(answer, form)
 
     @router.get("/graph", summary="The coordination graph: nodes, the busiest edges, metrics of the whole")
     def graph(narrowed: Narrowed) -> Response:
@@ -249,7 +245,7 @@ def _add_query(router: APIRouter, ask: Ask, allowed: Any) -> None:
 
 
 def graph_of(reader: Reader, narrowed: Filters) -> CoordinationGraph:
-    rows = reader.frames(*(reads.graph_rows(kind, narrowed) for kind in _GRAPH))
+    rows = reader.categories(*(reads.graph_rows(kind, narrowed) for kind in _GRAPH))
     return coordination_graph(*rows, run_key=["run_id"])  # numbers made of the session and the run
 
 

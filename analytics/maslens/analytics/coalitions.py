@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import networkx as nx
@@ -82,14 +83,13 @@ def teams(sessions: pl.DataFrame) -> pl.DataFrame:
         .group_by("task", "members")
         .agg(sessions=pl.len().cast(pl.UInt64), won=pl.col("won").sum())
     )
-    rows = []
-    for task, members, n, won in counted.sort("task", pl.col("members").list.join("\n")).iter_rows():
-        interval = stats.binomtest(int(won), int(n)).proportion_ci(method="wilson")
-        rows.append({
-            "task": task, "members": members, "sessions": n, "success": won / n, "success_low": float(interval.low),
-            "success_high": float(interval.high), "verdict": "" if n >= LEAST_TEAM else "too_few",
-        })  # fmt: skip
-    table = pl.DataFrame(rows, schema={**TEAMS, "rank": pl.UInt64()}, orient="row")
+    intervals = [_wilson(won, n) for won, n in counted.select("won", "sessions").iter_rows()]
+    table = counted.with_columns(
+        success=pl.col("won") / pl.col("sessions"),
+        success_low=pl.Series([low for low, _ in intervals], dtype=pl.Float64),
+        success_high=pl.Series([high for _, high in intervals], dtype=pl.Float64),
+        verdict=pl.when(pl.col("sessions") >= LEAST_TEAM).then(pl.lit("")).otherwise(pl.lit("too_few")),
+    ).sort("task", pl.col("members").list.join("\n"))
     enough = pl.col("verdict") != "too_few"
     ranked = table.sort(
         "task", enough, "success_low", "sessions", descending=[False, True, True, True], maintain_order=True
@@ -103,6 +103,12 @@ def teams(sessions: pl.DataFrame) -> pl.DataFrame:
         .otherwise("verdict")
     )  # fmt: skip
     return ranked.with_columns(verdict=verdict).select(list(TEAMS))
+
+
+@lru_cache(maxsize=10_000)  # most teams are small, so the same few intervals are asked for again and again
+def _wilson(won: int, n: int) -> tuple[float, float]:
+    interval = stats.binomtest(won, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _incidence(sessions: pl.DataFrame) -> tuple[Flags, list[str]]:

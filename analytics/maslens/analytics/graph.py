@@ -55,55 +55,68 @@ def edge_table(
     wait: from the handoff to the start of the run it led to; run: how long that run took; both in seconds. A handoff
     counts as failed if its outcome says so or the run it led to ended in an error.
     """
-    agents = agent_runs.get_column("agent").unique()
+    agents = agent_runs.get_column("agent").unique().cast(pl.String)
     led_to = [f"target_{name}" if name == "run_id" else name for name in run_key]
-    runs = agent_runs.select(
-        *run_key, pl.col("started_at").alias("_start"), "duration_ns", (pl.col("status")).alias("_status")
-    ).unique(run_key, keep="first")
-    transfers = handoffs.select(
-        "session_id",
-        "source",
-        "target",
-        "mode",
-        "evidence",
-        "confidence",
-        "outcome",
-        "at",
-        "target_run_id",
-        "connection_type",
-    ).filter((pl.col("source") != "") & (pl.col("target") != ""))
-    seen = pl.concat([transfers, _entries(handoffs, agent_runs, transfers, run_key)], how="vertical_relaxed")
-    joined = seen.join(runs, left_on=led_to, right_on=run_key, how="left").with_columns(
-        (pl.col("_start") - pl.col("at")).dt.total_nanoseconds().clip(lower_bound=0).alias("_wait"),
-        (pl.col("outcome").is_in(FAILED_OUTCOMES) | (pl.col("_status") == "error").fill_null(False)).alias("_failed"),
+    runs = agent_runs if _told_apart(agent_runs, run_key) else agent_runs.unique(run_key, keep="first")
+    begun = runs.select(
+        *run_key, pl.col("started_at").alias("_start"), "duration_ns", (pl.col("status") == "error").alias("_error")
     )
+    virtual_node = pl.col("connection_type") == "virtual_node"
+    transfers = (
+        handoffs.filter((pl.col("source") != "") & (pl.col("target") != ""))
+        .join(begun, left_on=led_to, right_on=run_key, how="left")
+        .select(
+            "session_id",
+            pl.col("source").alias("client"),
+            pl.col("target").alias("server"),
+            (pl.col("mode") == "pass_control").alias("_passed"),
+            *((pl.col("evidence") == kind).alias(kind) for kind in EVIDENCE),
+            "confidence",
+            (pl.col("_start") - pl.col("at")).dt.total_nanoseconds().clip(lower_bound=0).alias("_wait"),
+            pl.col("duration_ns").cast(pl.Int64),
+            (_any_of("outcome", FAILED_OUTCOMES) | pl.col("_error").fill_null(False)).alias("_failed"),
+            virtual_node.alias("_person"),
+        )
+    )
+    seen = pl.concat([transfers, _entries(handoffs, runs, transfers, run_key)], how="vertical")
     virtual = pl.any_horizontal(
         pl.col("_person"),
         *(pl.col(end).is_in(VIRTUAL) & ~pl.col(end).is_in(agents.implode()) for end in ("client", "server")),
     )
     return (
-        joined.group_by(pl.col("source").alias("client"), pl.col("target").alias("server"))
+        seen.group_by("client", "server")
         .agg(
-            pl.when((pl.col("mode") == "pass_control").mean() > 0.5)
-            .then(pl.lit("pass_control"))
-            .otherwise(pl.lit("return_to_caller"))
-            .alias("mode"),
+            pl.col("_passed").mean().alias("mode"),
             pl.len().alias("handoffs"),
             pl.col("_failed").sum().alias("failed"),
             pl.col("session_id").n_unique().alias("sessions"),
             *_seconds("_wait", "wait"),
             *_seconds("duration_ns", "run"),
-            *((pl.col("evidence") == kind).sum().alias(kind) for kind in EVIDENCE),
+            *(pl.col(kind).sum() for kind in EVIDENCE),
             pl.col("confidence").mean(),
-            (pl.col("connection_type") == "virtual_node").any().alias("_person"),
+            pl.col("_person").any(),
         )
+        .with_columns(pl.col("client", "server").cast(pl.String))
         .with_columns(
+            pl.when(pl.col("mode") > 0.5)
+            .then(pl.lit("pass_control"))
+            .otherwise(pl.lit("return_to_caller"))
+            .alias("mode"),
             pl.when(virtual).then(pl.lit("virtual_node")).otherwise(pl.lit("")).alias("connection_type"),
             (pl.col("failed") / pl.col("handoffs")).alias("failure_rate"),
         )
         .sort(["handoffs", "client", "server"], descending=[True, False, False])
         .select(EDGE_COLUMNS)
     )
+
+
+def _told_apart(runs: pl.DataFrame, key: Sequence[str]) -> bool:
+    return runs.select(pl.struct(key) if len(key) > 1 else pl.col(*key)).to_series().n_unique() == runs.height
+
+
+def _any_of(column: str, values: Sequence[str]) -> pl.Expr:
+    """As `is_in`, for texts and for categories alike."""
+    return pl.any_horizontal(pl.col(column) == value for value in values)
 
 
 EDGE_COLUMNS = (
@@ -134,20 +147,19 @@ def _entries(
         agent_runs.filter(pl.col("agent") != "")
         .join(agent_runs, left_on=above, right_on=run_key, how="anti")
         .join(handoffs, left_on=run_key, right_on=led_to, how="anti")
-        .unique(run_key, keep="first")
     )
     return roots.select(
         "session_id",
-        pl.lit(USER).alias("source"),
-        pl.col("agent").alias("target"),
-        pl.lit("return_to_caller").alias("mode"),
-        pl.lit("structure").alias("evidence"),
+        pl.lit(USER).alias("client"),
+        pl.col("agent").alias("server"),
+        pl.lit(False).alias("_passed"),
+        *(pl.lit(kind == "structure").alias(kind) for kind in EVIDENCE),
         pl.lit(1.0).alias("confidence"),
-        pl.lit("").alias("outcome"),
-        pl.col("started_at").alias("at"),
-        pl.col("run_id").alias("target_run_id"),
-        pl.lit("virtual_node").alias("connection_type"),
-    ).select(like.columns)
+        pl.lit(0, dtype=pl.Int64).alias("_wait"),
+        pl.col("duration_ns").cast(pl.Int64),
+        (pl.col("status") == "error").alias("_failed"),
+        pl.lit(True).alias("_person"),
+    ).cast(like.schema)
 
 
 def _seconds(column: str, name: str) -> list[pl.Expr]:
@@ -161,6 +173,7 @@ def node_table(agent_runs: pl.DataFrame, edges: pl.DataFrame) -> pl.DataFrame:
         agent_runs.filter(pl.col("agent") != "")
         .group_by("agent")
         .agg(pl.len().alias("runs"), (pl.col("status") == "error").sum().alias("errors"), pl.col("cost_usd").sum())
+        .with_columns(pl.col("agent").cast(pl.String))
     )
     person = pl.col("connection_type") == "virtual_node"
     ends = (
@@ -198,21 +211,22 @@ def measure(nodes: pl.DataFrame, edges: pl.DataFrame) -> tuple[pl.DataFrame, dic
     """
     people = set(nodes.filter(pl.col("kind") == "virtual_node").get_column("agent"))
     between_agents = edges.filter(~pl.col("client").is_in(people) & ~pl.col("server").is_in(people))
-    whole, agents = _of(nodes["agent"], edges), _of(nodes.filter(pl.col("kind") == "agent")["agent"], between_agents)
-    between = betweenness(agents)
+    agents = _of(nodes.filter(pl.col("kind") == "agent")["agent"], between_agents)
+    between, form = betweenness(agents), _form(agents)
+    agents.add_nodes_from(nodes["agent"])  # it is slow to make: from here on it is the whole graph
+    agents.add_edges_from(edges.join(between_agents, on=["client", "server"], how="anti")["client", "server"].rows())
     per_node = nodes.with_columns(
-        pl.Series("fan_in", [whole.in_degree(agent) for agent in nodes["agent"]], dtype=pl.Int64),
-        pl.Series("fan_out", [whole.out_degree(agent) for agent in nodes["agent"]], dtype=pl.Int64),
+        pl.Series("fan_in", [agents.in_degree(agent) for agent in nodes["agent"]], dtype=pl.Int64),
+        pl.Series("fan_out", [agents.out_degree(agent) for agent in nodes["agent"]], dtype=pl.Int64),
         pl.Series("betweenness", [between.get(agent, 0.0) for agent in nodes["agent"]], dtype=pl.Float64),
     )
-    return per_node, {**shape(agents, whole, people), **_flow(between_agents)}
+    return per_node, {**form, "depth": _depth(agents, people), **_flow(between_agents)}
 
 
 def _of(nodes: pl.Series, edges: pl.DataFrame) -> Any:
-    """Made anew for agents only: a subgraph is slow to walk, and slower to copy."""
     made = nx.DiGraph()
     made.add_nodes_from(nodes)
-    made.add_edges_from(edges.select("client", "server").iter_rows())
+    made.add_edges_from(edges.select("client", "server").rows())
     return made
 
 
@@ -226,6 +240,10 @@ def betweenness(agents: Any) -> dict[str, float]:
 
 def shape(agents: Any, whole: Any, people: set[str]) -> dict[str, float]:
     """Numbers of `agents`, a directed graph, being `whole` without `people`; see `measure`."""
+    return {**_form(agents), "depth": _depth(whole, people)}
+
+
+def _form(agents: Any) -> dict[str, float]:
     n: int = agents.number_of_nodes()
     out = [degree - agents.has_edge(agent, agent) for agent, degree in agents.out_degree()]
     pairs = agents.number_of_edges() - nx.number_of_selfloops(agents)
@@ -234,7 +252,6 @@ def shape(agents: Any, whole: Any, people: set[str]) -> dict[str, float]:
         "agents": n,
         "edges": agents.number_of_edges(),
         "density": pairs / (n * (n - 1)) if n > 1 else 0.0,
-        "depth": _depth(whole, people),
         "cycles": len(loops)
         + sum(1 for agent in nx.nodes_with_selfloops(agents) if not any(agent in g for g in loops)),
         "reciprocity": sum(a != b and agents.has_edge(b, a) for a, b in agents.edges) / pairs if pairs else 0.0,

@@ -139,8 +139,8 @@ def _queries(reader: Reader, usual: api.Usual) -> Iterator[Any]:
         return found[0] if found else None
 
     async def cost(by: str = "agent", session: Name = None, since: Time = None, until: Time = None) -> Any:
-        if by not in reads.COST_COLUMNS:
-            raise ValueError(f"by must be one of {', '.join(reads.COST_COLUMNS)}")
+        if by not in reads.COST_KEYS:
+            raise ValueError(f"by must be one of {', '.join(reads.COST_KEYS)}")
         rows = await to_thread.run_sync(reader.rows, reads.cost(_filters(session, since, until, None, 1), by=by))
         return [_made(Cost, {**row, "name": row[by]}) for row in rows]
 

@@ -29,6 +29,7 @@ _SETTINGS: Mapping[str, object] = {
     "output_format_json_escape_forward_slashes": 0,
     "date_time_output_format": "iso",
 }
+_CATEGORIES: Mapping[str, object] = {"output_format_arrow_low_cardinality_as_dictionary": 1}
 
 
 @dataclass(slots=True)
@@ -77,6 +78,13 @@ class Reader:
     def frames(self, *questions: Read) -> list[pl.DataFrame]:
         """Several at once."""
         return list(self._pool.map(self.frame, questions))
+
+    def categories(self, *questions: Read) -> list[pl.DataFrame]:
+        """The same, with names that repeat as categories: cheaper for many rows."""
+        return list(self._pool.map(self._with_categories, questions))
+
+    def _with_categories(self, read: Read) -> pl.DataFrame:
+        return cast(pl.DataFrame, pl.from_arrow(self.store.arrow(read.sql, read.params, _CATEGORIES)))
 
     def rows(self, read: Read) -> list[dict[str, Any]]:
         return self.remembered(("rows", read.sql, _key(read.params)), lambda: self.store.rows(read.sql, read.params))

@@ -166,14 +166,15 @@ def graph_rows(kind: Literal["handoffs", "agent_runs"], filters: Filters) -> Rea
     """What the coordination graph is made of. Ids come as numbers: only whether they are equal matters."""
     if kind == "handoffs":
         where, params = _where(filters, time="at", agent=())
-        columns = """cityHash64(f.session_id) AS session_id, cityHash64(f.session_id, f.target_run_id) AS target_run_id,
-            source, target, mode, evidence, confidence, outcome, at, connection_type"""
+        rows = f"SELECT *, target_key FROM fact_handoffs FINAL {where}"
+        columns = """f.target_key AS target_run_id, source, target, mode, evidence, confidence, outcome, at,
+            connection_type"""
     else:
         where, params = _where(filters, time="started_at", agent=(), version="agent_version")
-        columns = """cityHash64(f.session_id) AS session_id, cityHash64(f.session_id, f.run_id) AS run_id,
-            cityHash64(f.session_id, f.parent_run_id) AS parent_run_id, agent, started_at, duration_ns, status,
+        rows = f"SELECT *, run_key, parent_key FROM fact_agent_runs FINAL {where}"
+        columns = """f.run_key AS run_id, f.parent_key AS parent_run_id, agent, started_at, duration_ns, status,
             cost_usd"""
-    return Read(sql=f"SELECT {columns} FROM (SELECT * FROM {kind} {where}) AS f", params=params)
+    return Read(sql=f"SELECT cityHash64(f.session_id) AS session_id, {columns} FROM ({rows}) AS f", params=params)
 
 
 def errors(filters: Filters) -> Read:
@@ -228,10 +229,38 @@ COST_COLUMNS: Mapping[str, str] = {
 }
 
 
+RUN_COLUMNS: Mapping[str, str] = {"version": "agent_version", "variant": "variant", "task": "task"}
+
+
+COST_KEYS = (*COST_COLUMNS, *RUN_COLUMNS, "handoff")  # what the engine cuts money up by
+
+
 def cost(filters: Filters, *, by: str) -> Read:
-    """One row for each `by`, dearest first, then `(unattributed)` and `(total)`; money is summed in picodollars."""
+    """One row for each `by`, dearest first, then `(unattributed)` and `(total)`; money is summed in picodollars.
+
+    by: of `COST_COLUMNS`, what calls say of themselves, of `RUN_COLUMNS`, what the run says that made the call, or
+    `handoff`: the one that started the run, or that came back into it last before the call.
+    """
     where, params = _where(filters, time="at", agent=("agent",))
-    key = COST_COLUMNS[by]
+    key, joined = COST_COLUMNS.get(by, "r.key"), ""
+    if by in RUN_COLUMNS:
+        told, _ = _where(Filters(session=filters.session), time="", agent=())
+        column = RUN_COLUMNS[by]
+        joined = f"""
+    LEFT ANY JOIN
+    (
+        SELECT run_key, {column} AS key FROM (SELECT *, run_key FROM fact_agent_runs FINAL {told}) WHERE {column} != ''
+    ) AS r ON r.run_key = c.run_key"""
+    elif by == "handoff":
+        told, _ = _where(Filters(session=filters.session), time="", agent=())
+        key = "arrayElement(r.edges, greatest(arrayCount(began -> began <= at, r.began), 1))"
+        joined = f"""
+    LEFT ANY JOIN
+    (
+        SELECT target_key, arraySort(groupArray((at, concat(source, ' → ', target)))) AS into, into.1 AS began,
+            into.2 AS edges
+        FROM (SELECT *, target_key FROM fact_handoffs FINAL {told}) WHERE target_run_id != '' GROUP BY target_key
+    ) AS r ON r.target_key = c.run_key"""
     summed = ",\n    ".join(f"sum(s.{column}) AS {column}" for column in _COST)
     return Read(
         sql=f"""
@@ -245,16 +274,16 @@ FROM
 (
     SELECT
         if({key} = '', {{unattributed:String}}, {key}) AS charged_to,
-        1 AS llm_calls,
-        ifNull(c.input_tokens, 0) AS input_tokens,
-        ifNull(c.output_tokens, 0) AS output_tokens,
-        ifNull(c.cached_tokens, 0) AS cached_tokens,
-        ifNull(c.reasoning_tokens, 0) AS reasoning_tokens,
-        toInt64(round(ifNull(c.cost_usd, 0) * 1e12)) AS picodollars,
-        toUInt8(isNull(c.cost_usd)) AS unpriced_calls,
-        toUInt8(NOT c.tokens_known) AS calls_without_tokens
-    FROM llm_calls AS c
-    {where}
+        count() AS llm_calls,
+        ifNull(sum(c.input_tokens), 0) AS input_tokens,
+        ifNull(sum(c.output_tokens), 0) AS output_tokens,
+        ifNull(sum(c.cached_tokens), 0) AS cached_tokens,
+        ifNull(sum(c.reasoning_tokens), 0) AS reasoning_tokens,
+        ifNull(sum(toInt64(round(c.cost_usd * 1e12))), 0) AS picodollars,
+        countIf(isNull(c.cost_usd)) AS unpriced_calls,
+        countIf(NOT c.tokens_known) AS calls_without_tokens
+    FROM (SELECT *, run_key FROM fact_llm_calls FINAL {where}) AS c{joined}
+    GROUP BY {key}
     UNION ALL
     SELECT {{unattributed:String}}, 0, 0, 0, 0, 0, 0, 0, 0
 ) AS s
@@ -267,20 +296,33 @@ ORDER BY grouping(charged_to), charged_to = {{unattributed:String}}, cost_usd DE
 _COST = ("llm_calls", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 
 
-def cost_rows(kind: Literal["llm_calls", "tool_calls", "agent_runs", "handoffs"], filters: Filters) -> Read:
-    """The facts that `cost.cost_by` needs. What calls belong to may lie before the window: only a session bounds it."""
-    if kind == "llm_calls":
-        where, params = _where(filters, time="at", agent=("agent",))
-    else:
-        where, params = _where(Filters(session=filters.session), time="", agent=())
-    columns = {
-        "llm_calls": "session_id, run_id, agent, model, at, input_tokens, output_tokens, cached_tokens,"
-        " reasoning_tokens, cost_usd",
-        "tool_calls": "session_id, run_id, tool, at",
-        "agent_runs": "session_id, run_id, agent_version, variant, task",
-        "handoffs": "session_id, source, target, at, target_run_id",
-    }[kind]
-    return Read(sql=f"SELECT {columns} FROM {kind} {where}", params=params)
+def cost_by_tool_rows(filters: Filters) -> tuple[Read, Read]:
+    """The model calls and the tool calls that `cost.cost_by` needs to cut money up by tool.
+
+    What calls belong to may lie before the window: only a session bounds it. Runs come as numbers: only whether they
+    are equal matters.
+    """
+    where, params = _where(filters, time="at", agent=("agent",))
+    told, bounds = _where(Filters(session=filters.session), time="", agent=())
+    run = "0 AS session_id, run_key AS run_id"
+    calls = f"""
+SELECT {run}, '' AS agent, '' AS model, at, input_tokens, output_tokens, cached_tokens, reasoning_tokens, cost_usd
+FROM (SELECT * EXCEPT (session_id, run_id), run_key FROM fact_llm_calls FINAL {where})"""
+    tools = f"""
+SELECT {run}, tool, at FROM (SELECT * EXCEPT (session_id, run_id), run_key FROM fact_tool_calls FINAL {told})"""
+    return Read(sql=calls, params=params), Read(sql=tools, params=bounds)
+
+
+def cost_rows(filters: Filters) -> Read:
+    """The model calls that a row of `cost` is made of."""
+    where, params = _where(filters, time="at", agent=("agent",))
+    return Read(
+        sql=f"""
+SELECT provider, trace_id, span_id, unpriced_reason, session_id, run_id, agent, model, at, input_tokens, output_tokens,
+    cached_tokens, reasoning_tokens, cost_usd
+FROM llm_calls {where}""",
+        params=params,
+    )
 
 
 def summary(filters: Filters) -> Read:

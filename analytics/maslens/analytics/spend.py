@@ -36,8 +36,9 @@ BUDGETS: Final[Mapping[str, Any]] = {
 def unit_costs(sessions: pl.DataFrame) -> pl.DataFrame:
     """What a session of each outcome cost, the dearest outcome first, then `(total)`, as `UNIT_COSTS` has it.
 
-    sessions: as `frames.SESSIONS`. share: of all money. usd_per_success, on `(total)` only: all money by the sessions
-    that succeeded, so that failures are paid for by successes; null without any.
+    sessions: `outcome, input_tokens, output_tokens, cost_usd, unpriced_calls`. share: of all money.
+    usd_per_success, on `(total)` only: all money by the sessions that succeeded, so that failures are paid for by
+    successes; null without any.
     """
     cost = pl.col("cost_usd").fill_null(0.0)
     summed = [
@@ -91,19 +92,15 @@ def waste(sessions: pl.DataFrame, llm_calls: pl.DataFrame, handoff_quality: pl.D
     return _shaped(rows.sort(["cost_usd", "kind"], descending=[True, False]), WASTE)
 
 
-def paths(sessions: pl.DataFrame, runs: pl.DataFrame) -> pl.DataFrame:
+def paths(sessions: pl.DataFrame, agents: pl.DataFrame) -> pl.DataFrame:
     """Which ways through the agents sessions took and what each cost, the dearest first, as `PATHS` has it.
 
-    sessions: as `frames.SESSIONS`; runs: `session_id, agent, started_at`. A path is the agents in order of their
-    starting, one after the other of the same name as one.
+    sessions: `session_id, outcome, duration_ns, cost_usd`; agents: `session_id, agents`, those of its runs in order of
+    their starting, one after the other of the same name as one. A path is the first of them.
     """
-    ordered = runs.sort("session_id", "started_at", "agent").filter(
-        (pl.col("agent") != pl.col("agent").shift()).fill_null(True)
-        | (pl.col("session_id") != pl.col("session_id").shift()).fill_null(True)
-    )
-    steps = pl.col("agent").head(PATH_LENGTH).str.join(" → ")
-    more = pl.when(pl.len() > PATH_LENGTH).then(pl.lit(" → …")).otherwise(pl.lit(""))
-    taken = ordered.group_by("session_id").agg(path=pl.concat_str(steps, more))
+    steps = pl.col("agents").list.head(PATH_LENGTH).list.join(" → ")
+    more = pl.when(pl.col("agents").list.len() > PATH_LENGTH).then(pl.lit(" → …")).otherwise(pl.lit(""))
+    taken = agents.select("session_id", path=pl.concat_str(steps, more))
     cost = pl.col("cost_usd").fill_null(0.0)
     took = pl.col("duration_ns") / 1e6
     rows = (

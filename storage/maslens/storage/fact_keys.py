@@ -53,12 +53,15 @@ def statements(store: Statements) -> Iterator[str]:
 def _sorted_anew(store: Statements, table: str, key: Sequence[str]) -> Iterator[str]:
     anew = f"{table}_anew"
     columns = store.rows(
-        "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
-        " AND default_kind = '' ORDER BY position",
+        "SELECT name, type, default_kind AS kind, default_expression AS made FROM system.columns"
+        " WHERE database = currentDatabase() AND table = {table:String} ORDER BY position",
         {"table": table},
     )
-    names = [row["name"] for row in columns]
-    declared = [f"    {row['name']} {row['type']} CODEC({_codec(row['name'])})" for row in columns]
+    names = [row["name"] for row in columns if not row["kind"]]
+    declared = [
+        f"    {row['name']} {row['type']} {row['kind']} {row['made']} CODEC({_codec(row['name'], row['kind'])})"
+        for row in columns
+    ]
     declared.append(f"    row_key UInt64 MATERIALIZED cityHash64({', '.join(key)}) CODEC(NONE)")
     lines = ",\n".join(declared)
     yield f"""
@@ -75,5 +78,5 @@ SETTINGS index_granularity = 2048, non_replicated_deduplication_window = 10000""
     yield f"DROP TABLE {anew}"
 
 
-def _codec(column: str) -> str:
-    return "ZSTD(1)" if column in _SLOW else "LZ4"
+def _codec(column: str, kind: str) -> str:
+    return "NONE" if kind else "ZSTD(1)" if column in _SLOW else "LZ4"  # what is made are hashes

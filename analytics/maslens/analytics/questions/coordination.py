@@ -38,13 +38,26 @@ ORDER BY c.started_at DESC, c.session_id""",
     )
 
 
+def _shapes(filters: Filters) -> Read:
+    """What `_window` needs of the sessions, in order; their names as numbers: only whether they are equal matters."""
+    rows = _sessions(filters)
+    columns = ", ".join(name for name in _WINDOW if name != "session_id")
+    return Read(
+        sql=f"SELECT cityHash64(f.session_id) AS session_id, {columns} FROM ({rows.sql}) AS f", params=rows.params
+    )
+
+
+_WINDOW = ("session_id", "started_at", "pattern", "pattern_confidence", "outcome", "root_agent", "delegation_accuracy",
+           "agreement", "rounds_max", "rounds_to_stable", *_SUMS)  # fmt: skip
+
+
 def _edges(filters: Filters, key: str) -> Read:
     """How often control went from whom to whom, for each `key` (a version, or nothing)."""
     where, params = reads.narrowed(filters, time="at", agent=())
     versions, joined = _versions(filters), ""
     if key == "version":
         params = {**params, **versions.params}
-        joined = f"INNER JOIN ({versions.sql}) AS v ON v.session_id = h.session_id"
+        joined = f"INNER JOIN ({versions.sql}) AS v ON v.session_id = cityHash64(h.session_id)"
     column = "v.version" if key == "version" else "''"
     return Read(
         sql=f"""
@@ -60,7 +73,9 @@ def _versions(filters: Filters) -> Read:
     where, params = reads.narrowed(filters, time="started_at", agent=("agent",), version="agent_version")
     tests = f"{where} AND" if where else "WHERE"
     return Read(
-        sql=f"SELECT DISTINCT session_id, agent_version AS version FROM agent_runs {tests} agent_version != ''",
+        sql=f"""
+SELECT DISTINCT cityHash64(r.session_id) AS session_id, agent_version AS version
+FROM (SELECT * FROM agent_runs {tests} agent_version != '') AS r""",
         params=params,
     )
 
@@ -78,14 +93,16 @@ def _compute(ask: Ask, asked: Asked) -> pl.DataFrame:
     by, filters = str(asked.options.get("by", "window")), asked.filters
     if by == "session" or filters.session is not None:
         return _shaped(_ratios(_of(ask(_sessions(filters))[0], filters)), "session_id")
-    sessions, edges, agents, versions = ask(
-        _sessions(filters), _edges(filters, by), _agents(filters, by), _versions(filters)
+    versioned = by == "version" or filters.version is not None
+    sessions, edges, agents, *versions = ask(
+        _shapes(filters), _edges(filters, by), _agents(filters, by), *([_versions(filters)] if versioned else [])
     )
-    sessions = (
-        sessions.with_columns(version=pl.lit("")) if by != "version" else sessions.join(versions, on="session_id")
-    )
-    if filters.version is not None and by == "window":
-        sessions = sessions.join(versions, on="session_id", how="semi")
+    if by == "version":
+        sessions = sessions.join(versions[0], on="session_id")
+    else:
+        sessions = sessions.with_columns(version=pl.lit(""))
+        for known in versions:
+            sessions = sessions.join(known, on="session_id", how="semi")
     rows = [
         _window(str(version), table, *(frame.filter(pl.col("version") == version) for frame in (edges, agents)))
         for (version,), table in sessions.group_by("version", maintain_order=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import polars as pl
 from maslens.analytics import reads
-from maslens.analytics.cost import TOTAL, By, cost_by
+from maslens.analytics.cost import TOTAL, cost_by
 from maslens.analytics.frames import UNATTRIBUTED
 from maslens.analytics.questions.question import Ask, Asked, Evidence, Question, Row
 from maslens.analytics.reads import Filters, Read
@@ -41,19 +41,19 @@ def whole(filters: Filters) -> Filters:
     return Filters(session=filters.session, since=filters.since, until=filters.until, agent=filters.agent)
 
 
-def computed(ask: Ask, filters: Filters, by: By) -> pl.DataFrame:
-    needed: Sequence[Any] = ("llm_calls", "tool_calls", "agent_runs", "handoffs")
-    found = ask(*(reads.cost_rows(kind, filters) for kind in needed))
-    return cost_by(Costs(**dict(zip(needed, found, strict=True))), by)
+def by_tool(ask: Ask, filters: Filters) -> pl.DataFrame:
+    calls, tools = ask(*reads.cost_by_tool_rows(filters))
+    nothing = pl.DataFrame()
+    return cost_by(Costs(llm_calls=calls, tool_calls=tools, agent_runs=nothing, handoffs=nothing), "tool")
 
 
 def _cost(ask: Ask, asked: Asked) -> pl.DataFrame:
     by, rate = str(asked.options.get("by", "agent")), float(asked.options.get("rate", 0.0))
     filters = whole(asked.filters)
-    if by in reads.COST_COLUMNS:
+    if by in reads.COST_KEYS:
         costs = ask(reads.cost(filters, by=by))[0].rename({by: column(by)})
     else:
-        costs = computed(ask, filters, cast(By, by))
+        costs = by_tool(ask, filters)
     if rate <= 0 or by not in _RUN_KEYS:
         return costs
     where, params = reads.narrowed(filters, time="started_at", agent=("agent",))
@@ -77,13 +77,12 @@ def _explain(row: Row, ask: Ask, asked: Asked) -> list[Evidence]:
     by = str(asked.options.get("by", "agent"))
     if by not in reads.COST_COLUMNS:
         return []
-    rows = reads.cost_rows("llm_calls", whole(asked.filters))
+    rows = reads.cost_rows(whole(asked.filters))
     named = str(row[column(by)])
     key = "toString(toDate(at))" if by == "day" else column(by)
     test = "1" if named == TOTAL else f"{key} = {{named:String}}"
-    table = rows.sql.replace("SELECT session_id", "SELECT provider, trace_id, span_id, unpriced_reason, session_id", 1)
     read = Read(
-        sql=f"SELECT * FROM ({table}) WHERE {test} ORDER BY cost_usd DESC NULLS FIRST, input_tokens DESC LIMIT 10",
+        sql=f"SELECT * FROM ({rows.sql}) WHERE {test} ORDER BY cost_usd DESC NULLS FIRST, input_tokens DESC LIMIT 10",
         params={**rows.params, "named": "" if named == UNATTRIBUTED else named},
     )
     return [Evidence(title="unpriced, then dearest calls", rows=ask(read)[0])]

@@ -18,8 +18,22 @@ def _sessions(filters: Filters) -> Read:
     return reads.sessions(filters)
 
 
+def _columns(filters: Filters, columns: str) -> Read:
+    """Some columns of the sessions, in no order."""
+    return _narrowed("sessions", columns, filters, time="started_at", agent=("agents",))
+
+
+def _narrowed(table: str, columns: str, filters: Filters, *, time: str, agent: Sequence[str], test: str = "1") -> Read:
+    where, params = reads.narrowed(filters, time=time, agent=agent)
+    return Read(sql=f"SELECT {columns} FROM (SELECT * FROM {table} {where}) AS f WHERE {test}", params=params)
+
+
+_SESSION = "cityHash64(f.session_id) AS session_id"  # only whether they are equal matters
+
+
 def _unit_costs(ask: Ask, asked: Asked) -> pl.DataFrame:
-    return spend.unit_costs(ask(_sessions(asked.filters))[0])
+    columns = "outcome, input_tokens, output_tokens, cost_usd, unpriced_calls"
+    return spend.unit_costs(ask(_columns(asked.filters, columns))[0])
 
 
 def _dearest(ask: Ask, filters: Filters, test: str, params: Mapping[str, object]) -> Evidence:
@@ -40,16 +54,16 @@ def _of_outcome(row: Row, ask: Ask, asked: Asked) -> Sequence[Evidence]:
 
 
 def _waste(ask: Ask, asked: Asked) -> pl.DataFrame:
-    calls, quality = (
-        Read(sql=f"SELECT {columns} FROM {table} {where}", params=params)
-        for table, columns, (where, params) in (
-            ("llm_calls", "session_id, status, input_tokens, output_tokens, cost_usd",
-             reads.narrowed(asked.filters, time="at", agent=("agent",))),
-            ("handoff_quality", "session_id, rediscovery_tokens, rediscovery_cost_usd",
-             reads.narrowed(asked.filters, time="at", agent=("source", "target"))),
-        )
+    """Only what was wasted is fetched, besides the money of all sessions."""
+    filters = asked.filters
+    sessions, calls, quality = ask(
+        _columns(filters, f"{_SESSION}, outcome, input_tokens, output_tokens, cost_usd"),
+        _narrowed("llm_calls", f"{_SESSION}, status, input_tokens, output_tokens, cost_usd", filters,
+                 time="at", agent=("agent",), test="status = 'error'"),
+        _narrowed("handoff_quality", f"{_SESSION}, rediscovery_tokens, rediscovery_cost_usd", filters,
+                 time="at", agent=("source", "target"), test="rediscovery_tokens > 0"),
     )  # fmt: skip
-    return spend.waste(*ask(_sessions(asked.filters), calls, quality))
+    return spend.waste(sessions, calls, quality)
 
 
 def _of_waste(row: Row, ask: Ask, asked: Asked) -> Sequence[Evidence]:
@@ -80,8 +94,14 @@ def _of_waste(row: Row, ask: Ask, asked: Asked) -> Sequence[Evidence]:
 
 def _paths(ask: Ask, asked: Asked) -> pl.DataFrame:
     where, params = reads.narrowed(Filters(session=asked.filters.session), time="", agent=())
-    runs = Read(sql=f"SELECT session_id, agent, started_at FROM agent_runs {where}", params=params)
-    return spend.paths(*ask(_sessions(asked.filters), runs))
+    taken = Read(
+        sql=f"""
+SELECT {_SESSION},
+    arrayCompact(arrayMap(run -> run.2, arraySort(groupArray((started_at, toString(agent)))))) AS agents
+FROM (SELECT * FROM agent_runs {where}) AS f GROUP BY f.session_id""",
+        params=params,
+    )
+    return spend.paths(*ask(_columns(asked.filters, f"{_SESSION}, outcome, duration_ns, cost_usd"), taken))
 
 
 def _of_path(row: Row, ask: Ask, asked: Asked) -> Sequence[Evidence]:
