@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import heappop, heappush
 from itertools import accumulate, chain, groupby
 from operator import itemgetter
 from typing import Any
@@ -159,8 +160,8 @@ def _beside(rows: Sequence[tuple[Any, ...]], launcher: Mapping[str, str]) -> set
 
     rows: `session_id, run_id, parent_run_id, agent, start, end` by start.
     """
-    ended = accumulate((row[5] for row in rows), max)
-    if all(row[4] >= end for end, row in zip(ended, rows[1:], strict=False)):
+    latest = accumulate((row[5] for row in rows), max)
+    if all(row[4] >= end for end, row in zip(latest, rows[1:], strict=False)):
         return set()  # one after the other
     above = {run: parent for _, run, parent, *_ in rows if parent}
     known: dict[str, set[str]] = {}
@@ -178,16 +179,35 @@ def _beside(rows: Sequence[tuple[Any, ...]], launcher: Mapping[str, str]) -> set
             known[run] = seen
         return known[run]
 
+    def unrelated(run: str, others: Iterable[str]) -> Iterator[str]:
+        return (other for other in others if other not in lineage(run) and run not in lineage(other))
+
     found: set[str] = set()
-    active: list[tuple[str, str, int]] = []
+    at_work: list[tuple[int, str, str]] = []  # a heap: who ends first
+    alone: dict[str, set[str]] = {}  # by agent, its runs at work that are not found yet: each is looked at until it is
+    beside: dict[str, set[str]] = {}  # ... and those that are
     for _, run, _, agent, start, end in rows:
-        active = [one for one in active if one[2] > start]
-        for other, name, _ in active:
-            news = (run not in found or other not in found) and name != agent and start < end
-            if news and other not in lineage(run) and run not in lineage(other):
-                found |= {run, other}
-        active.append((run, agent, end))
+        while at_work and at_work[0][0] <= start:
+            _, ended, whose = heappop(at_work)
+            _drop(beside if ended in found else alone, whose, ended)
+        if start == end:
+            continue
+        met = [(other, name) for name, mine in alone.items() if name != agent for other in unrelated(run, mine)]
+        for other, name in met:
+            _drop(alone, name, other)
+            beside.setdefault(name, set()).add(other)
+            found.add(other)
+        if met or any(True for name, mine in beside.items() if name != agent for _ in unrelated(run, mine)):
+            found.add(run)
+        (beside if run in found else alone).setdefault(agent, set()).add(run)
+        heappush(at_work, (end, run, agent))
     return found
+
+
+def _drop(runs: dict[str, set[str]], agent: str, run: str) -> None:
+    runs[agent].discard(run)
+    if not runs[agent]:
+        del runs[agent]
 
 
 def _exchanges(sessions: Collection[_Session]) -> pl.DataFrame:

@@ -205,7 +205,8 @@ class _Moments:
             above = self.runs[up]
             if up < index and above.end >= run.end:
                 above.joined.append(index)
-                above.last = self._last_of((index, above.last)) if above.last >= 0 else index
+                if above.last < 0 or self.runs[above.last].end <= run.end:
+                    above.last = index
                 return
             seen.add(up)
             up = above.parent
