@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from maslens.analytics.context_drift import context_drift
-from maslens.analytics.facts import compute
+from maslens.analytics.facts import compute, suspects_of
 from maslens.analytics.goal_facts import Kept, goal_facts
 from maslens.analytics.lexical import distances, lexical, loaded
 from polars.testing import assert_frame_equal
@@ -102,6 +102,33 @@ def test_by_hand() -> None:
     assert rows[3]["lost_facts"] == ["3", "Paris"]
     assert [row["compacted"] for row in rows] == [False, False, False, True]
     assert rows[1]["distance"] < rows[2]["distance"]
+
+
+def test_a_step_is_told_to_the_nanosecond() -> None:
+    found = compute(frame(desk()).with_columns(pl.col("Timestamp") + pl.duration(nanoseconds=7)))
+    assert set(found.context_drift["at"]) <= set(found.llm_calls["at"]) | set(found.agent_runs["started_at"])
+    assert (found.context_drift["at"].dt.nanosecond() % 1000 == 7).all()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "[" * 100_000,
+        '{"a":' * 5_000,
+        r'[{"role": "user", "content": "Book \ud800 for 3 adults, \"two\udc00 words\""}]',
+        r'{"Key \ud83d 1": 5}',
+        json.dumps({"inner": r'{"text": "Room 47 \ud800"}'}),
+    ],
+)
+def test_content_that_cannot_be_read_stops_nothing(hostile: str) -> None:
+    trace = Trace("t", SessionId="s")
+    for name, begin in (("a", 0), ("b", 100)):
+        run = trace.agent(name, begin, begin + 90)
+        trace.call(begin + 1, begin + 5, run, (9, 1), InputContent=hostile, OutputContent=hostile)
+        trace.tool("transfer_to_b", begin + 6, begin + 7, run, ToolArguments=hostile, ToolResult=hostile)
+    found = compute(frame(trace))
+    assert len(found.context_drift) == 2
+    assert suspects_of(frame(trace)).height
 
 
 def test_what_an_agent_said_is_not_lost_before_the_next_is_told() -> None:

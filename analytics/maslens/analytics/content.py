@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 _WORD = re.compile(r"[^\W_]+(?:[.,][0-9]+)*")
@@ -15,7 +16,9 @@ is it its let me more much many my not of on or our please should so than that t
 this those to us was we were what when where which who whom why will with would you your
 """
 _STOP = frozenset(_LEFT_OUT.split())
-
+_decode = json.JSONDecoder().raw_decode  # without the checks of `json.loads`: `parsed` makes those it needs
+_BLANK = " \t\n\r"
+_HALF_A_LETTER = re.compile(r"\\u[dD][89a-fA-F]")
 
 # of a chat message: where somebody speaks, and what only carries it
 SPEECH = frozenset(["content", "text", "parts", "message", "input", "output", "messages"])
@@ -29,21 +32,35 @@ def plain(content: str) -> str:
     A key whose value is false or missing says that something is not so: neither of them is text.
     """
     document = parsed(content)
-    if document is None:
-        return content
-    told = [(path[-1:], value) for path, value in leaves(document) if value not in (False, None, "")]
-    if _chat(document):
-        told = [(() if set(key) <= SPEECH else key, value) for key, value in told if not key or key[-1] not in ENVELOPE]
-    return "\n".join(" ".join([*key, "" if value is True else str(value)]).strip() for key, value in told)
+    return content if document is None else plain_document(document)
+
+
+def plain_document(document: Any) -> str:
+    """`plain` of a JSON document, an object or a list, that was parsed before."""
+    chat = _chat(document)
+    told: list[str] = []
+    for path, value in leaves(document):
+        if not value:
+            continue
+        said = "" if value is True else str(value)
+        key = path[-1] if path else None
+        if key is None or (chat and key in SPEECH):
+            told.append(said.strip())
+        elif not chat or key not in ENVELOPE:
+            told.append(f"{key} {said}".strip())
+    return "\n".join(told)
 
 
 def messages(document: Any) -> list[dict[str, Any]]:
     """The chat messages in a JSON document, if it is made of them."""
     if isinstance(document, dict):
         document = document.get("messages", [document])
-    listed = document if isinstance(document, list) else []
-    told = [each for each in listed if isinstance(each, dict) and "role" in each and not SPEECH.isdisjoint(each)]
-    return told if len(told) == len(listed) else []
+    if not isinstance(document, list):
+        return []
+    for each in document:
+        if not isinstance(each, dict) or "role" not in each or SPEECH.isdisjoint(each):
+            return []
+    return list(document)
 
 
 def _chat(document: Any) -> bool:
@@ -68,26 +85,39 @@ def numbers(text: str) -> set[str]:
 
 def parsed(content: str) -> Any:
     """The JSON document in `content`, or None if it is not one (bare strings and numbers are text)."""
-    if content[:1] not in "{[":
+    if not content or content[0] not in "{[":
         return None
     try:
-        return json.loads(content)
-    except ValueError:
+        document, end = _decode(content)
+        if end != len(content) and content[end:].strip(_BLANK):
+            return None
+        if "\\" in content and _HALF_A_LETTER.search(content):  # a surrogate without its other half is no text
+            document = json.loads(json.dumps(document, ensure_ascii=False).encode(errors="replace"))
+    except (ValueError, RecursionError):  # hostile text nests as deep as it likes
         return None
+    return document
 
 
-def leaves(document: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def leaves(document: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
     """(path, value) of all in a JSON document that is neither object nor list; text that is JSON is opened."""
-    if isinstance(document, str) and (inner := parsed(document)) is not None:
-        document = inner
-    if isinstance(document, dict):
-        for key, value in document.items():
-            yield from leaves(value, (*path, str(key)))
-    elif isinstance(document, list):
-        for value in document:
-            yield from leaves(value, path)
-    else:
-        yield path, document
+    found: list[tuple[tuple[str, ...], Any]] = []
+    inside: Iterator[tuple[str | None, Any]] = iter([(None, document)])
+    above: list[tuple[tuple[str, ...], Iterator[tuple[str | None, Any]]]] = []
+    while True:
+        for key, value in inside:
+            kind = value.__class__
+            if kind is str and value and value[0] in "{[" and (inner := parsed(value)) is not None:
+                value, kind = inner, inner.__class__
+            here = path if key is None else (*path, key)
+            if kind is dict or kind is list:
+                above.append((path, inside))
+                path, inside = here, iter(value.items()) if kind is dict else zip(repeat(None), value)
+                break
+            found.append((here, value))
+        else:
+            if not above:
+                return found
+            path, inside = above.pop()
 
 
 def carried(parts: list[str] | set[str], whole: list[str] | set[str]) -> float:

@@ -8,7 +8,10 @@ where contents were not captured, except that a compaction shows in token counts
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import count, groupby
+from math import isnan
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -25,8 +28,6 @@ LEAST_TOKENS = 500  # … if that one had so many tokens
 _AT_ONCE = 256  # texts
 _SHOWN = 20  # names of lost facts that are told
 _LETTERS_A_TOKEN = 4  # where tokens are not told
-
-Told = dict[str, Any]
 
 
 def context_drift(
@@ -47,21 +48,29 @@ def context_drift(
     steps = _steps(spans, runs, llm_calls)
     if steps.is_empty():
         return empty(CONTEXT_DRIFT)
-    bare = steps.filter(~pl.col("told") & pl.col("compacted"))
-    sessions = [
-        session.rows(named=True) for session in steps.filter("told").partition_by("session_id", maintain_order=True)
-    ]
-    before = _before(runs, handoffs) if sessions else {}
-    rows = [row for session in sessions for row in _facts(session, before)]
-    for row, distance in zip(rows, _distances(rows, embed), strict=True):
-        row["distance"] = distance
-    nothing = [{**row, **_UNKNOWN} for row in bare.rows(named=True)]
-    told = dict(CONTEXT_DRIFT)
-    listed = [{name: row[name] for name in told} for row in [*rows, *nothing]]
-    return facts(pl.DataFrame(listed, schema=told, orient="row"), CONTEXT_DRIFT)
+    told = steps.filter("told")
+    found = _facts(told, _before(runs, handoffs) if len(told) else {})
+    unknown = [pl.lit(None, dtype=CONTEXT_DRIFT[name]).alias(name) for name in ("distance", *_COUNTS)]
+    bare = steps.filter(~pl.col("told") & pl.col("compacted")).with_columns(
+        *unknown, lost_facts=pl.lit([], dtype=CONTEXT_DRIFT["lost_facts"])
+    )
+    rows = told.with_columns(
+        _distances(found["goal"], told, embed),
+        _lists("lost_facts", found["lost_facts"]),
+        *(pl.Series(name, found[name], dtype=CONTEXT_DRIFT[name]) for name in _COUNTS),
+    )
+    return facts(pl.concat([rows.select(*CONTEXT_DRIFT), bare.select(*CONTEXT_DRIFT)]), CONTEXT_DRIFT)
 
 
-_UNKNOWN: Told = {"distance": None, "goal_facts": None, "facts_carried": None, "facts_lost": None, "lost_facts": []}
+def _lists(name: str, lists: Sequence[Sequence[str]]) -> pl.Series:
+    """A column of lists, most of them empty: made one by one, those take longer than all else that becomes a column."""
+    filled = [listed for listed in lists if listed]
+    place = count()
+    which = [next(place) if listed else len(filled) for listed in lists]
+    return pl.Series(name, [*filled, []], dtype=pl.List(pl.String)).gather(which)
+
+
+_COUNTS = ("goal_facts", "facts_carried", "facts_lost")
 
 
 def _steps(spans: pl.DataFrame, runs: pl.DataFrame, llm_calls: pl.DataFrame) -> pl.DataFrame:
@@ -113,38 +122,51 @@ def _before(runs: pl.DataFrame, handoffs: pl.DataFrame) -> dict[tuple[str, str],
     }
 
 
-def _facts(steps: list[Told], before: Mapping[tuple[str, str], str]) -> list[Told]:
-    """The steps of one session with what was carried and lost."""
-    first = next(step["asked"] or step["given"] for step in steps if step["asked"] or step["given"])
-    goal = goal_of(first)[:MOST_GOAL]
-    wanted = goal_facts(goal)
-    in_given, in_said = Kept(wanted), Kept(wanted)
-    everything, known = frozenset(wanted), dict[str, frozenset[str]]()  # per run what its latest step knew
-    for step in steps:
-        run = step["run_id"]
-        has, says = in_given.of(step["given"] or step["asked"]), in_said.of(step["said"])
-        had = known.get(run) or known.get(before.get((step["session_id"], run), ""), everything)
-        blank = not (step["given"] or step["asked"])
-        lost = [] if blank else [fact for fact in wanted if fact in had and fact not in has]
-        known[run] = had | says if blank else has | says
-        step |= {
-            "goal": goal, "goal_facts": len(wanted), "facts_carried": None if blank else len(has),
-            "facts_lost": None if blank else len(lost), "lost_facts": lost[:_SHOWN],
-        }  # fmt: skip
-    return steps
-
-
-def _distances(steps: list[Told], embed: Embed) -> list[float | None]:
-    if not steps:
-        return []
-    goals = sorted({step["goal"] for step in steps})
-    place = {goal: at for at, goal in enumerate(goals)}
-    towards = embed(goals)
-    found: list[float | None] = []
-    for begin in range(0, len(steps), _AT_ONCE):
-        batch = steps[begin : begin + _AT_ONCE]
-        texts = embed([cut(plain(step["said"] or step["given"] or step["asked"])) for step in batch])
-        for step, text in zip(batch, texts, strict=True):
-            distance = distances(towards[place[step["goal"]]], text[None])[0]
-            found.append(None if np.isnan(distance) else round(float(distance), 6))
+def _facts(steps: pl.DataFrame, before: Mapping[tuple[str, str], str]) -> dict[str, list[Any]]:
+    """Per step its goal, and what of it was carried and lost; columns of `frames.CONTEXT_DRIFT`. Steps are sorted by
+    session."""
+    found: dict[str, list[Any]] = {"goal": [], **{name: [] for name in (*_COUNTS, "lost_facts")}}
+    rows = steps.select("session_id", "run_id", "given", "asked", "said").rows()
+    for session, mine in groupby(rows, key=itemgetter(0)):
+        for name, values in _session(list(mine), session, before).items():
+            found[name] += values
     return found
+
+
+def _session(steps: list[tuple[str, ...]], session: str, before: Mapping[tuple[str, str], str]) -> dict[str, list[Any]]:
+    goal = goal_of(next(asked or given for _, _, given, asked, _ in steps if asked or given))[:MOST_GOAL]
+    wanted = goal_facts(goal)
+    carried, lost_count, lost_facts = list[int | None](), list[int | None](), list[list[str]]()
+    in_given = Kept(wanted)
+    in_said = in_given.another()
+    everything, known = frozenset(wanted), dict[str, frozenset[str]]()  # per run what its latest step knew
+    for _, run, given, asked, said in steps:
+        blank = not (given or asked)
+        has = lost = nothing = frozenset[str]()
+        if wanted:
+            has, says = in_given.of(given or asked), in_said.of(said)
+            had = known.get(run) or known.get(before.get((session, run), ""), everything)
+            lost = nothing if blank else had - has
+            known[run] = had | says if blank else has | says
+        carried.append(None if blank else len(has))
+        lost_count.append(None if blank else len(lost))
+        lost_facts.append([fact for fact in wanted if fact in lost][:_SHOWN] if lost else [])
+    return {
+        "goal": [goal] * len(steps), "goal_facts": [len(wanted)] * len(steps), "facts_carried": carried,
+        "facts_lost": lost_count, "lost_facts": lost_facts,
+    }  # fmt: skip
+
+
+def _distances(goals: Sequence[str], steps: pl.DataFrame, embed: Embed) -> pl.Series:
+    found: list[float | None] = []
+    if goals:
+        distinct = sorted(set(goals))
+        place = {goal: at for at, goal in enumerate(distinct)}
+        towards = embed(distinct)
+    for begin in range(0, len(goals), _AT_ONCE):
+        batch = steps[begin : begin + _AT_ONCE].select("said", "given", "asked").rows()
+        texts = embed([cut(plain(said or given or asked)) for said, given, asked in batch])
+        which = np.array([place[goal] for goal in goals[begin : begin + _AT_ONCE]])
+        measured = distances(towards, texts, which).tolist()
+        found += [None if isnan(distance) else round(distance, 6) for distance in measured]
+    return pl.Series("distance", found, dtype=pl.Float64)

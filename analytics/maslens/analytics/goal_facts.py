@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import copy
 
 MOST_FACTS = 40  # of a goal, the first
 MOST_GOAL = 8_000  # characters of it that are read
 _QUOTED = re.compile(r"[\"“”«»`]([^\"“”«»`\n]{2,60})[\"“”«»`]|(?<!\w)'([^'\n]{2,60})'(?!\w)")
+_MARKS = "'\"“”«»`"
 _TOKEN = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+|https?://[^\s\"'<>)]+|[^\W_][\w.,:/@#&%+-]*[\w%]|[^\W_]|[%€$£]")
 _SENTENCE = re.compile(r"(?:^|[.!?:;\n]|[-*•]\s)\s*[\"'“(]*$")
 _FIGURE = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_FIGURES = re.compile(r"[\d@]|://")
 _ESCAPES = ("\\n", "\\t", "\\r")
 _JSON_LETTER = re.compile(r"\\u([0-9a-fA-F]{4})")
 
@@ -21,12 +24,17 @@ def goal_facts(goal: str) -> list[str]:
     everything is in capitals."""
     text = goal[:MOST_GOAL]
     found: dict[str, str] = {}
-    for match in _QUOTED.finditer(text):
+    for match in _QUOTED.finditer(text) if any(mark in text for mark in _MARKS) else ():
         _add(found, (match.group(1) or match.group(2)).strip())
+    if text.islower() and text.isascii() and not _FIGURES.search(text):
+        return list(found.values())[:MOST_FACTS]  # neither a name nor a figure
     shouting = text.upper() == text
     for match in _TOKEN.finditer(text):
-        token = match.group().rstrip(".,:")
-        figure = any(letter.isdigit() for letter in token) or "@" in token or "://" in token
+        token = match.group()
+        if token.isalpha() and not token[0].isupper():  # most words
+            continue
+        token = token.rstrip(".,:")
+        figure = not token.isalpha() and (bool(_FIGURES.search(token)) or any(map(str.isdigit, token)))
         name = len(token) > 1 and token[0].isupper() and not shouting
         if (figure and (len(token) > 1 or _unit_follows(text, match.end()))) or (
             name and not _SENTENCE.search(text[max(0, match.start() - 6) : match.start()])
@@ -59,8 +67,17 @@ class Kept:
                 self._forms |= dict.fromkeys(_forms(word), number)
                 needed.add(number)
             self._needed.append((fact, frozenset(needed)))
+        self._start()
+
+    def _start(self) -> None:
         self._last = ""
         self._found: frozenset[int] = frozenset()
+
+    def another(self) -> Kept:
+        """The same facts for other texts."""
+        other = copy(self)
+        other._start()
+        return other
 
     def of(self, text: str) -> frozenset[str]:
         """A text that goes on where the one before ended, as a growing history does, costs what is new in it."""

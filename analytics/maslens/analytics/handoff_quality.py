@@ -23,6 +23,7 @@ LOST_IF_CHANGED = 0.4  # mean loss of a damaged payload of the same data: what a
 
 QUALITY = HANDOFF_QUALITY
 _KEY = ["session_id", "trace_id", "span_id", "source", "target", "at"]
+_RUNS = ("source_run_id", "target_run_id")
 _BROKEN = ("failed", "rejected", "timed_out")
 
 
@@ -157,5 +158,6 @@ def _contents(
     if told is None or told.is_empty():
         return pl.DataFrame(schema=schema)
     said = Said(handoffs, runs, llm_calls, tool_calls, told)
-    rows = [(row["row"], said.asked_again(row), *said.lost(row)) for row in handoffs.sort("at").iter_rows(named=True)]
+    looked_at = handoffs.sort("at").select("row", "session_id", "trace_id", "span_id", "at", *_RUNS).rows(named=True)
+    rows = [(row["row"], said.asked_again(row), *said.lost(row)) for row in looked_at]
     return pl.DataFrame(rows, schema=schema, orient="row")

@@ -101,7 +101,7 @@ def _several(target: str) -> Sequence[str]:
     if target.startswith("["):
         try:
             return [str(item) for item in json.loads(target)] or [""]
-        except ValueError:
+        except (ValueError, RecursionError):
             return [target]
     return [target]
 
@@ -138,7 +138,7 @@ def objects(text: str) -> Iterator[dict[str, Any]]:
     """All objects in a JSON document, however deep; none if it is not JSON."""
     try:
         waiting: list[Any] = [json.loads(text)]
-    except ValueError:
+    except (ValueError, RecursionError):
         return
     while waiting:
         item = waiting.pop()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal, TypeAlias
 
 from .content import ENVELOPE, SPEECH, leaves, parsed
@@ -43,6 +43,7 @@ _IN_TEXT = re.compile(
     r"|(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{3,}"  # identifiers: letters and digits mixed
     r"|\d[\d.,]*\d|\d+(?= ?[%€$£])"
 )
+_STANDS_OUT = re.compile(r"[\d@]|://")  # every match of `_IN_TEXT` has one of these
 _FIGURE = re.compile(r"\d+\.\d+")
 _BETWEEN = re.compile(r"[^\w.@|/%+-]+")
 
@@ -66,10 +67,9 @@ def retention(known: Iterable[str], given: Iterable[str]) -> Retention:
 def fates(facts: Facts, arrived: Facts, given: Iterable[str]) -> dict[tuple[str, ...], Fate]:
     """What became of each of `facts`; arrived: the facts of the contents `given`."""
     by_key: dict[str, Any] = {path[-1]: value for path, value in arrived.items() if path[0]}
-    text = _plain(" ".join(given))
-    said, text = frozenset(text.split()), f" {text} "
+    text = _Text(given)
     newest = list(facts)[-MOST_FACTS:]
-    return {path: _fate(path, facts[path], by_key, said, text) for path in newest}
+    return {path: _fate(path, facts[path], by_key, text) for path in newest}
 
 
 def share(told: Mapping[tuple[str, ...], Fate], facts: Facts) -> float | None:
@@ -101,8 +101,7 @@ def _all_facts(contents: Iterable[str]) -> dict[tuple[str, ...], Any]:
 def _facts(content: str, read: dict[str, Facts]) -> Facts:
     document = parsed(content)
     if document is None:
-        telling = " ".join(word for word in content.split() if not word.isalpha())  # most words are none of these
-        return {("", token): token for token in _IN_TEXT.findall(telling)}
+        return _in_text(content)
     found: dict[tuple[str, ...], Any] = {}
     for path, value in leaves(document):
         if isinstance(value, str) and (not path or path[-1] in SPEECH or _prose(value)):
@@ -112,18 +111,51 @@ def _facts(content: str, read: dict[str, Facts]) -> Facts:
     return found
 
 
+def _in_text(content: str) -> Facts:
+    if not _STANDS_OUT.search(content):
+        return {}
+    words = [word for word in content.split() if not word.isalpha()]  # most words are none of these
+    telling = " ".join([word if _STANDS_OUT.search(word) else word[0] for word in words])  # its sign may be a figure's
+    return {("", token): token for token in _IN_TEXT.findall(telling)}
+
+
 def _prose(value: str) -> bool:
     return value.count(" ") > 7
 
 
-def _fate(path: tuple[str, ...], value: Any, by_key: Mapping[str, Any], said: Collection[str], text: str) -> Fate:
+class _Text:
+    """Contents as one plain text, made when it is first needed."""
+
+    def __init__(self, contents: Iterable[str]) -> None:
+        self._contents = contents
+
+    def has(self, spoken: str) -> bool:
+        """spoken: plain. What is nowhere among the letters is not among the words, and letters are there at once."""
+        words = spoken.split()
+        if any(word not in self._letters for word in words):
+            return False
+        return spoken in self._words if len(words) == 1 else bool(words) and f" {spoken} " in self._plain
+
+    @cached_property
+    def _letters(self) -> str:
+        return " ".join(self._contents).lower()
+
+    @cached_property
+    def _plain(self) -> str:
+        return f" {_plain(self._letters)} "
+
+    @cached_property
+    def _words(self) -> Collection[str]:
+        return frozenset(self._plain.split())
+
+
+def _fate(path: tuple[str, ...], value: Any, by_key: Mapping[str, Any], text: _Text) -> Fate:
     for key in reversed(path if path[0] else ()):
         if key in by_key:
             return _compared(value, by_key[key], nested=key != path[-1])
     spoken = _plain(str(value))
     telling = path[0] == "" or (len(spoken) > 1 and not isinstance(value, bool) and spoken not in _STATES)
-    there = f" {spoken} " in text if " " in spoken else spoken in said
-    return "kept" if telling and there else "missing"
+    return "kept" if telling and text.has(spoken) else "missing"
 
 
 def _compared(was: Any, now: Any, *, nested: bool) -> Fate:
@@ -151,7 +183,9 @@ def _plain_short(text: str) -> str:
 
 def _plain_any(text: str) -> str:
     found = _BETWEEN.sub(" ", text.lower()).split()
-    return " ".join(word for each in found if (word := _undotted(each) if "." in each else each))
+    if "." in text:
+        found = [word for each in found if (word := _undotted(each) if "." in each else each)]
+    return " ".join(found)
 
 
 def _undotted(word: str) -> str:

@@ -43,7 +43,7 @@ class Said:
         tool_calls: pl.DataFrame,
         spans: pl.DataFrame,
     ) -> None:
-        self.contents = {(row[0], row[1]): row[2:] for row in spans.iter_rows()}
+        self.contents = {(row[0], row[1]): row[2:] for row in spans.rows()}
         self.given: dict[tuple[str, str], str] = {}
         self.read: dict[tuple[str, str], list[tuple[Any, str]]] = defaultdict(list)  # inputs: each holds those before
         self.heard: dict[tuple[str, str], list[tuple[Any, str]]] = defaultdict(list)
@@ -54,24 +54,28 @@ class Said:
         columns = ["session_id", "trace_id", "span_id", "run_id", "at"]
         told = pl.concat(
             [
-                runs.with_columns(span_id="run_id", at="started_at").select(*columns, order=pl.lit(0)),
+                runs.select("session_id", "trace_id", "run_id", span_id="run_id", at="started_at").select(
+                    *columns, order=pl.lit(0)
+                ),
                 llm_calls.select(*columns, order=pl.lit(1)),
                 tool_calls.select(*columns, order=pl.lit(1)),
             ]
         ).join(mine, on="session_id", how="semi")
-        for row in told.sort("order", "at", "span_id").iter_rows(named=True):
-            self._note(row)
+        for session, trace, span, run, at in told.sort("order", "at", "span_id").select(columns).rows():
+            if content := self.contents.get((trace, span)):
+                self._note(session, run, at, content)
 
-    def _note(self, row: Mapping[str, Any]) -> None:
-        given, said, arguments, result = self.contents.get((row["trace_id"], row["span_id"]), ("", "", "", ""))
-        run = (row["session_id"], row["run_id"])
+    def _note(self, session: str, run_id: str, at: Any, content: Sequence[str]) -> None:
+        given, said, arguments, result = content
+        run = (session, run_id)
         if given and not arguments:
             self.given.setdefault(run, given)
         if given:
-            self.read[run].append((row["at"], given))
-        self.heard[run] += [(row["at"], text) for text in (said, result) if text]
+            self.read[run].append((at, given))
+        if said or result:
+            self.heard[run] += [(at, text) for text in (said, result) if text]
         if said:
-            self.spoken[row["session_id"]].append((row["at"], row["run_id"], said))
+            self.spoken[session].append((at, run_id, said))
 
     def lost(self, handoff: Handoff) -> tuple[float | None, list[str] | None]:
         """Of what the source had heard and said by then, what is neither in the transfer nor in the target's input:
@@ -84,6 +88,8 @@ class Said:
         if not known or not given:
             return None, None
         facts = self._all(known)
+        if not facts:
+            return None, None
         told = fates(facts, self._all(given), given)
         carried_over = share(told, facts)
         if carried_over is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from .content import carried, messages, parsed, plain, words
+from .content import carried, messages, parsed, plain, plain_document, words
 from .said import CONTENTS
 
 STEPS: Mapping[str, pl.DataType] = {
@@ -223,5 +223,7 @@ def goal_of(content: str) -> str:
     for message in messages(parsed(content)):
         if message["role"] in ("user", "human"):
             said = message.get("content") or message.get("parts") or message.get("text") or ""
-            return said if isinstance(said, str) else plain(json.dumps(said))
+            if isinstance(said, str):
+                return said
+            return plain_document(said) if isinstance(said, dict | list) else plain(json.dumps(said))
     return plain(content)
