@@ -17,6 +17,7 @@ from maslens.analytics.api import Refused, Scope, moment
 from maslens.analytics.fact_writer import TABLES
 from maslens.analytics.facts import compute
 from maslens.analytics.metrics import Exposition
+from maslens.analytics.paging import ORDERS
 from maslens.analytics.prices import PriceBook
 from maslens.analytics.questions import CATALOGUE, load
 from maslens.analytics.reader import Reader
@@ -163,6 +164,62 @@ def test_cost_adds_up(client: TestClient, by: str) -> None:
         assert sum(row[name] for row in parts) == pytest.approx(total[name])
 
 
+def pages(client: TestClient, path: str, **params: Any) -> list[Any]:
+    """One page after the other, as the Link header leads."""
+    found = []
+    answer = client.get(f"/api/v1/{path}", params=params)
+    for _ in range(50):
+        assert answer.status_code == 200, answer.text
+        found += answer.json()
+        if "next" not in answer.links:
+            return found
+        answer = client.get(answer.links["next"]["url"])
+    raise AssertionError("there is always a next page")
+
+
+@pytest.mark.parametrize("name", list(ORDERS))
+@pytest.mark.parametrize("limit", [1, 2, 3, 1000])
+def test_pages_make_the_whole_list(client: TestClient, name: str, limit: int) -> None:
+    assert pages(client, name, limit=limit) == get(client, name)
+    assert pages(client, name, limit=limit, agent="billing") == get(client, name, agent="billing")
+
+
+def test_rows_of_one_moment_are_told_apart(store: Store) -> None:
+    store.command(
+        "INSERT INTO fact_evaluations (session_id, trace_id, span_id, at, name, explanation, version)"
+        " SELECT 'desk/1', toString(number % 3), toString(number), '2026-01-01 12:00:00', {name:String}, '', 1"
+        " FROM numbers(9)",
+        {"name": HOSTILE},
+    )
+    with TestClient(create_app(store)) as client:  # it remembers nothing yet
+        found = pages(client, "evaluations", limit=2)
+    assert len({row["span_id"] for row in found}) == len(found) >= 9
+    store.command("INSERT INTO fact_evaluations (session_id, trace_id, span_id, at, name, version, is_deleted)"
+                  " SELECT session_id, trace_id, span_id, at, name, 2, 1 FROM evaluations WHERE name = {name:String}",
+                  {"name": HOSTILE})  # fmt: skip
+
+
+def test_a_page_has_one_after_it_only_if_it_is_full(client: TestClient) -> None:
+    assert "link" not in client.get("/api/v1/sessions", params={"limit": 4}).headers
+    answer = client.get("/api/v1/sessions", params={"limit": 1, "offset": 1, "agent": "billing"})
+    assert "offset" not in answer.links["next"]["url"]
+    assert [row["session_id"] for row in client.get(answer.links["next"]["url"]).json()] == []
+
+
+@pytest.mark.parametrize(
+    "cursor", ["", "x", "!!", "bnVsbA", "WzFd", "WyIxIiwiYSJd", "WzFlOTksImEiXQ", "é" * 9, "A" * 8000]
+)
+def test_a_cursor_that_is_none_is_refused(client: TestClient, cursor: str) -> None:
+    answer = client.get("/api/v1/sessions", params={"cursor": cursor})
+    assert answer.status_code == 422
+    assert "Link header" in answer.json()["detail"]
+
+
+def test_lists_in_another_order_have_no_cursor(client: TestClient) -> None:
+    answer = client.get("/api/v1/agents", params={"cursor": "WzFd"})
+    assert (answer.status_code, "sessions" in answer.json()["detail"]) == (422, True)
+
+
 def test_csv(client: TestClient) -> None:
     answer = client.get("/api/v1/agents", params={"format": "csv"})
     assert answer.headers["content-type"].startswith("text/csv")
@@ -225,6 +282,8 @@ def test_what_cannot_be_asked_is_named(client: TestClient, path: str, params: di
 def test_moments() -> None:
     assert moment("15m", "since", now=NOON) == NOON - timedelta(minutes=15)
     assert moment("2d", "since", now=NOON) == NOON - timedelta(days=2)
+    assert moment("24h", "since", now=NOON + timedelta(seconds=59.9)) == NOON - timedelta(hours=24)  # the same again
+    assert moment("15m", "since", now=NOON + timedelta(seconds=1.9)) == NOON - timedelta(seconds=899)
     assert moment("2026-01-01T12:00:00Z", "since") == NOON
     assert moment(None, "since") is None
 

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request
 from fastapi.responses import Response
 from maslens.analytics import feedback, reads
 from maslens.analytics.graph import CoordinationGraph, coordination_graph
+from maslens.analytics.paging import ORDERS, Order
 from maslens.analytics.questions import CATALOGUE, COST_BY, Entry, Option, Value, load
 from maslens.analytics.questions.costs import by_tool
 from maslens.analytics.questions.question import Asked, Question, plain
@@ -37,13 +38,17 @@ class Refused(Exception):
 
 
 def moment(text: str | None, name: str, *, now: datetime | None = None) -> datetime | None:
-    """A time as ISO 8601, as seconds since 1970, or as how long ago: 90s, 15m, 6h, 7d, 2w. None for none or `all`."""
+    """A time as ISO 8601, as seconds since 1970, or as how long ago: 90s, 15m, 6h, 7d, 2w. None for none or `all`.
+
+    How long ago is counted from the last full second, minute or five (a thousandth of it at most), so that who asks
+    again shortly after asks the same and is answered from memory.
+    """
     if text is None or text in ("", "all"):
         return None
     ago = re.fullmatch(r"(\d{1,6})([smhdw])", text)
     try:
         if ago:
-            return (now or datetime.now(timezone.utc)) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+            return _ago(int(ago[1]) * _SECONDS[ago[2]], now or datetime.now(timezone.utc))
         if re.fullmatch(r"\d{1,11}(\.\d+)?", text):
             return datetime.fromtimestamp(float(text), timezone.utc)
         at = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
@@ -52,6 +57,11 @@ def moment(text: str | None, name: str, *, now: datetime | None = None) -> datet
             422, f"{name} must be a time like 2026-01-31T12:00:00Z or 15m, got {text[:60]!r}"
         ) from error
     return at if at.tzinfo else at.replace(tzinfo=timezone.utc)
+
+
+def _ago(seconds: int, now: datetime) -> datetime:
+    step = max((each for each in (1, 5, 15, 60, 300) if each * 1000 <= seconds), default=1)
+    return datetime.fromtimestamp(int(now.timestamp()) // step * step, timezone.utc) - timedelta(seconds=seconds)
 
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -69,6 +79,10 @@ def filters(
     ] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 1000,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=8192, description="Where the page before ended: the Link header of that page has it"),
+    ] = None,
 ) -> Filters:
     return Filters(
         session=session,
@@ -78,6 +92,7 @@ def filters(
         version=version,
         limit=limit,
         offset=offset,
+        cursor=cursor,
     )
 
 
@@ -151,19 +166,28 @@ def _add_question(router: APIRouter, reader: Reader, entry: Entry, usual: Mappin
     """A list of the API: the filters, and what the question takes beside them."""
     question = load(entry.name)
 
-    def endpoint(narrowed: Filters, form: Format, explain: int | None, **given: Value | None) -> Response:
+    order = ORDERS.get(entry.name)
+
+    def endpoint(
+        request: Request, narrowed: Filters, form: Format, explain: int | None, **given: Value | None
+    ) -> Response:
         try:
+            if narrowed.cursor is not None and order is None:
+                raise ValueError(f"cursor goes with lists that begin with the newest: {', '.join(ORDERS)}")
             asked = Asked(filters=narrowed, options=entry.checked(given, usual))
             if explain is not None:
                 return answered(json.dumps(_explained(reader, question, asked, explain), default=str).encode(), "json")
             if question.read is not None:
-                return answered(reader.bytes(question.read(asked), form), form)
+                body = reader.bytes(question.read(asked), form)
+                more = _next_page(request, body, order, narrowed) if order and form == "json" else {}
+                return answered(body, form, more)
             key = (entry.name, repr(asked))
             return answered_frame(reader.remembered(key, lambda: question.answer(reader.frames, asked)), form)
         except ValueError as wrong:  # an option that cannot be
             raise HTTPException(422, str(wrong)) from None
 
     taken: list[tuple[str, Any, Any]] = [
+        ("request", Request, Parameter.empty),
         ("narrowed", Narrowed, Parameter.empty),
         ("form", AsFormat, "json"),
         ("explain", Explained, None),
@@ -175,6 +199,16 @@ def _add_question(router: APIRouter, reader: Reader, entry: Entry, usual: Mappin
     router.add_api_route(
         f"/{entry.name}", endpoint, summary=entry.help, name=entry.name, response_class=Response, methods=["GET"]
     )
+
+
+def _next_page(request: Request, body: bytes, order: Order, narrowed: Filters) -> dict[str, str]:
+    """The Link header (RFC 8288) of a page that may have one after it. The engine writes a row a line."""
+    rows = [line for line in body.splitlines() if line.startswith(b"{")]
+    if narrowed.limit is None or len(rows) < narrowed.limit:
+        return {}
+    here = request.url.remove_query_params("offset")
+    following = here.include_query_params(cursor=order.cursor(json.loads(rows[-1].rstrip(b","))))
+    return {"link": f'<{following.path}?{following.query}>; rel="next"'}
 
 
 def _query_of(option: Option) -> Any:
@@ -252,10 +286,10 @@ def graph_of(reader: Reader, narrowed: Filters) -> CoordinationGraph:
 _GRAPH: Sequence[Literal["handoffs", "agent_runs"]] = ("handoffs", "agent_runs")
 
 
-def answered(body: bytes, form: Format) -> Response:
+def answered(body: bytes, form: Format, headers: Mapping[str, str] | None = None) -> Response:
     if form == "csv":
         return Response(body, media_type="text/csv; charset=utf-8; header=present")
-    return Response(body or b"[]", media_type="application/json")
+    return Response(body or b"[]", media_type="application/json", headers=dict(headers or {}))
 
 
 def answered_frame(frame: pl.DataFrame, form: Format) -> Response:

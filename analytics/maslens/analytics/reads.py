@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from maslens.analytics.cost import TOTAL
 from maslens.analytics.frames import CONTENTS, UNATTRIBUTED
+from maslens.analytics.paging import ORDERS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class Filters:
     version: str | None = None
     limit: int | None = None
     offset: int = 0
+    cursor: str | None = None  # where the page before ended; of lists that begin with the newest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +80,11 @@ ORDER BY runs DESC, agent
 
 
 def runs(filters: Filters) -> Read:
-    where, params = _where(filters, time="started_at", agent=("agent",), version="agent_version")
-    return Read(
-        sql=f"SELECT * FROM agent_runs {where} ORDER BY started_at DESC, run_id {_page(filters)}", params=params
-    )
+    return _listed("runs", "agent_runs", filters, agent=("agent",), version="agent_version")
 
 
 def handoffs(filters: Filters) -> Read:
-    where, params = _where(filters, time="at", agent=("source", "target"))
-    return Read(
-        sql=f"SELECT * FROM handoffs {where} ORDER BY at DESC, session_id, source, target {_page(filters)}",
-        params=params,
-    )
+    return _listed("handoffs", "handoffs", filters, agent=("source", "target"))
 
 
 def handoff_quality(filters: Filters) -> Read:
@@ -114,32 +109,29 @@ ORDER BY max(at) OVER (PARTITION BY session_id) DESC, session_id, rank {_page(fi
 
 
 def verdicts(filters: Filters) -> Read:
-    where, params = _where(filters, time="judged_at", agent=("agent",))
-    return Read(
-        sql=f"SELECT * FROM judge_verdicts {where} ORDER BY judged_at DESC, session_id, digest {_page(filters)}",
-        params=params,
-    )
+    return _listed("verdicts", "judge_verdicts", filters, agent=("agent",))
 
 
 def context_drift(filters: Filters) -> Read:
-    where, params = _where(filters, time="at", agent=("agent",))
-    return Read(
-        sql=f"SELECT * FROM context_drift {where} ORDER BY at DESC, session_id, step {_page(filters)}", params=params
-    )
+    return _listed("drift", "context_drift", filters, agent=("agent",))
 
 
 def sessions(filters: Filters) -> Read:
-    where, params = _where(filters, time="started_at", agent=("agents",))
-    return Read(
-        sql=f"SELECT * FROM sessions {where} ORDER BY started_at DESC, session_id {_page(filters)}", params=params
-    )
+    return _listed("sessions", "sessions", filters, agent=("agents",))
 
 
 def evaluations(filters: Filters) -> Read:
-    where, params = _where(filters, time="at", agent=("agent",))
-    return Read(
-        sql=f"SELECT * FROM evaluations {where} ORDER BY at DESC, session_id, name {_page(filters)}", params=params
-    )
+    return _listed("evaluations", "evaluations", filters, agent=("agent",))
+
+
+def _listed(name: str, table: str, filters: Filters, *, agent: Sequence[str], version: str = "") -> Read:
+    """The facts themselves, the newest first."""
+    order = ORDERS[name]
+    where, params = _where(filters, time=order.time, agent=agent, version=version)
+    if filters.cursor is not None:
+        after, more = order.after(filters.cursor)
+        where, params = f"{where} AND {after}" if where else f"WHERE {after}", {**params, **more}
+    return Read(sql=f"SELECT * FROM {table} {where} ORDER BY {order.sql} {_page(filters)}", params=params)
 
 
 Kind = Literal["sessions", "agent_runs", "handoffs", "llm_calls", "tool_calls", "agent_errors", "evaluations"]
