@@ -79,16 +79,18 @@ def moderator(cls: str) -> str:
     return clean(re.sub(r"(?:GroupChat)?Manager$", "", cls).lower())
 
 
+_SPELT = r"[^\W\d_][\w\-]*(?:\.[\w\-]+)*"  # a word of a name, in any alphabet
 _CALLED = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"\bagent named \\*['\"`]?([A-Za-z][\w \-]{0,40}?)\\*['\"`.,]",
-        r"\byour name is \\*['\"`]?([A-Za-z][\w\-]{0,40})",
-        r"\byou(?:'re| are) (?:called|named) \\*['\"`]?([A-Za-z][\w\-]{0,40})",
+        rf"\bagent named \\*['\"`]?({_SPELT}(?: [\w\-]+){{0,4}}?)\\*['\"`.,]",
+        rf"\byour name is \\*['\"`]?({_SPELT})",
+        rf"\byou(?:'re| are) (?:called|named) \\*['\"`]?({_SPELT})",
     )
 )
 _IN_ROLE = re.compile(
-    r"\byou(?:'re| are) (?:the|an?) ([A-Za-z][\w\-]*(?: [A-Za-z][\w\-]*){0,2}) (?:agent|specialist|assistant|bot)\b",
+    rf"\byou(?:'re| are) (?:the|an?) ({_SPELT}(?: [\w\-]+(?:\.[\w\-]+)*){{0,3}}(?: \([\w ]+\))?)"
+    r" (?:agent|specialist|assistant|bot)\b",
     re.IGNORECASE,
 )
 _PRAISE = frozenset(
@@ -123,4 +125,8 @@ def introduced(prompt: str) -> str:
         if found := pattern.search(prompt):
             return clean(found.group(1).strip())
     found = _IN_ROLE.search(prompt[:1000])
-    return clean(found.group(1).strip()) if found and not _PRAISE & set(found.group(1).lower().split()) else ""
+    told = found.group(1).split() if found else []
+    while told and (told[0] in _PRAISE or told[0] == "AI"):  # in small letters: "Senior Researcher" is a name
+        told = told[1:]
+    praise = [word.lower() in _PRAISE for word in told]
+    return "" if all(praise) or any(praise[1:]) else clean(" ".join(told))
