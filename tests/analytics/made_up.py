@@ -10,7 +10,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -412,46 +412,3 @@ class PydanticAI(GenAI):
             "gen_ai.agent.call.id": f"run-{begin}",
         }
         return self.sent.span(f"invoke_agent {name}", begin, end, under, given)
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    teller: Callable[[random.Random, str, float], Teller]
-    make: Callable[[random.Random, Sequence[str]], Program]
-    names: Sequence[str]
-
-
-def _one_run(rng: random.Random, names: Sequence[str]) -> Program:
-    return Program(line(rng, names, depth=3).stages[:1])
-
-
-FAMILIES = {
-    "GenAI conventions, transfers": Family(GenAI, line, PLAIN + ODD),
-    "GenAI conventions, transfer tools": Family(ToolsOnly, line, PLAIN + ODD),
-    "GenAI conventions, order only": Family(Silent, line, PLAIN + ODD),
-    "GenAI conventions, a graph": Family(Silent, graph, PLAIN + ODD),
-    "OpenAI Agents by OpenInference": Family(OpenAIAgents, line, PLAIN + ODD),
-    "OpenAI Agents by Traceloop": Family(Traceloop, line, PLAIN + ODD),
-    "Strands": Family(Strands, line, PLAIN + ODD),
-    "LangGraph by OpenInference": Family(LangGraph, graph, PLAIN),
-    "Pydantic AI": Family(PydanticAI, _one_run, PLAIN + ODD),
-}
-
-
-def told(family: str, seed: int, *, sessions: int = 1) -> tuple[list[RawSpan], Truth]:
-    """`sessions` programs of a family, interleaved in time, and all that is true of them."""
-    rng, spans, truth = random.Random(seed), list[RawSpan](), Truth()
-    one = FAMILIES[family]
-    for number in range(sessions):
-        names = rng.sample(list(one.names), rng.randint(2, min(8, len(one.names))))
-        names = list({slug(name): name for name in names}.values())  # nobody could tell those apart
-        if len(names) < 2:
-            continue
-        teller = one.teller(rng, f"t{seed}-{number}", rng.uniform(0, 20))
-        more, known = teller.tell(one.make(rng, names))
-        spans += more
-        truth.edges += known.edges
-        truth.agents |= known.agents
-        truth.tokens += known.tokens
-        truth.tools += known.tools
-    return spans, truth

@@ -14,9 +14,10 @@ from maslens.analytics.facts import Facts, compute
 from maslens.semconv.dialects.python import RawSpan
 
 from tests.analytics.emitted import agent_spans
-from tests.analytics.made_up import FAMILIES, Edge, Truth, slug, told
+from tests.analytics.made_up import Edge, Truth, slug
+from tests.analytics.made_up_families import FAMILIES, told
 
-SEEDS = range(12)
+SEEDS = range(8)
 
 
 def facts(spans: list[RawSpan]) -> Facts:

@@ -100,14 +100,16 @@ def is_check(spans: Spans, run: Run) -> bool:
 
 
 def _branch(found: Found, run: Run) -> int:
-    """The tool of the parent run under which the run is, else the span just inside: what ran under another one was
-    called apart, also in one step of the parent."""
+    """The tool of the parent run under which the run is, else the span just inside its step: what ran under another one
+    was called apart, also in one step of the parent."""
     path, anchors = found.spans.forest.path(run.row), set(found.all[run.parent].anchors)
     inside = [place for place, row in enumerate(path) if row in anchors]
     if not inside:
         return -1 - run.number
     between = path[inside[-1] + 1 :]
-    return next((row for row in between[:-1] if found.spans.kind[row] in ("tool", "handoff")), between[0])
+    kind = found.spans.kind
+    within = next((row for row in between if kind[row] != "step"), between[-1])
+    return next((row for row in between[:-1] if kind[row] in ("tool", "handoff")), within)
 
 
 def _called_beside(found: Found, surroundings: Surroundings) -> set[int]:
