@@ -143,6 +143,8 @@ class _Seen:
     marked: Marks
     failures: Mapping[int, tuple[str, str]]
     session_of_trace: Mapping[str, str]
+    run_ids: pl.Series  # by number, and at the end what a span of no run has
+    agents: pl.Series
 
     def session(self, row: int) -> str:
         return self.session_of_trace[self.spans.trace[row]]
@@ -160,10 +162,10 @@ class _Seen:
     def run_id(self, number: int) -> str:
         return self.spans.text("SpanId", self.runs[number].row) if number >= 0 else ""
 
-    def by_run(self, numbers: Iterable[int]) -> list[pl.Series]:
-        numbers = list(numbers)
-        agents = [self.runs[number].name if number >= 0 else UNATTRIBUTED for number in numbers]
-        return [_texts("run_id", map(self.run_id, numbers)), _texts("agent", agents)]
+    def by_run(self, numbers: Ints | Sequence[int]) -> list[pl.Series]:
+        of = np.asarray(numbers, dtype=np.int64)
+        at = np.where(of < 0, len(self.runs), of)
+        return [self.run_ids.gather(at), self.agents.gather(at)]
 
     def status(self, rows: Ints) -> pl.Series:
         failed, cancelled = self.marked.failed[rows], self.marked.cancelled[rows]
@@ -178,13 +180,15 @@ def _look(spans: Spans) -> _Seen:
     edges = handoff_edges(spans, calls, runs, marked.failed, session_of_trace)
     errors = mishaps(spans, calls, runs, edges, marked)
     failures = run_failures(runs, errors, marked)
-    return _Seen(spans, calls, runs, edges, errors, marked, failures, session_of_trace)
+    run_ids = _texts("run_id", [*(spans.text("SpanId", run.row) for run in runs), ""])
+    agents = _texts("agent", [*(run.name for run in runs), UNATTRIBUTED])
+    return _Seen(spans, calls, runs, edges, errors, marked, failures, session_of_trace, run_ids, agents)
 
 
 def _doers(seen: _Seen) -> pl.DataFrame:
     """`TraceId, SpanId, ResponseId, run_id, agent`: whose doing each span is."""
     told = seen.spans.frame.select("TraceId", "SpanId", "ResponseId")
-    run_id, agent = seen.by_run(seen.runs.doer.tolist())
+    run_id, agent = seen.by_run(seen.runs.doer)
     return told.with_columns(run_id, agent.replace(UNATTRIBUTED, ""))
 
 
@@ -221,7 +225,7 @@ _USAGE = {
 def _calls(seen: _Seen, rows: Ints, told: pl.DataFrame) -> pl.DataFrame:
     answered = pl.when(pl.col("ResponseModel") != "").then("ResponseModel").otherwise("RequestModel")
     return seen.at(rows).with_columns(
-        *seen.by_run(seen.runs.of_span[rows].tolist()),
+        *seen.by_run(seen.runs.of_span[rows]),
         seen.status(rows),
         *told.select(model=answered, provider="Provider", **_USAGE),
         cost_usd=pl.lit(None, dtype=pl.Float64),
@@ -324,7 +328,7 @@ def _tool_calls(seen: _Seen) -> pl.DataFrame:
     rows = np.flatnonzero(acting & ~(np.append(acting, False)[above] & (same | transport)))
     told = spans.frame[rows]
     return seen.at(rows).with_columns(
-        *seen.by_run(seen.runs.doer[rows].tolist()),
+        *seen.by_run(seen.runs.doer[rows]),
         seen.status(rows),
         _texts("tool", map(names.tool, told["ToolName"])),
         _texts("arguments_hash", map(_hash, told["ToolArguments"])),
@@ -354,7 +358,7 @@ def _agent_runs(seen: _Seen, llm_calls: pl.DataFrame, tool_calls: pl.DataFrame) 
     told = seen.spans.frame[rows]
     status = [seen.failures.get(run.number, ("ok", "")) for run in runs]
     frame = seen.at(rows).select("session_id", "trace_id", run_id="span_id").with_columns(
-        _texts("parent_run_id", (seen.run_id(run.parent) for run in runs)),
+        seen.by_run([run.parent for run in runs])[0].alias("parent_run_id"),
         _texts("agent", (run.name for run in runs)),
         _times("started_at", (run.start for run in runs)),
         _times("ended_at", (run.end for run in runs)),
@@ -409,8 +413,8 @@ def _handoffs(seen: _Seen) -> pl.DataFrame:
         *(_texts(name, (getattr(edge, name) for edge in edges))
           for name in ("handoff_id", "source", "target", "mode", "evidence", "outcome", "connection_type")),
         _times("at", (edge.at for edge in edges)),
-        _texts("source_run_id", (seen.run_id(edge.source_run) for edge in edges)),
-        _texts("target_run_id", (seen.run_id(edge.target_run) for edge in edges)),
+        seen.by_run([edge.source_run for edge in edges])[0].alias("source_run_id"),
+        seen.by_run([edge.target_run for edge in edges])[0].alias("target_run_id"),
         _texts("context_hash_sent", (edge.context_hash for edge in edges)),
         _texts("context_hash_received", arrived),
         pl.Series("confidence", [edge.confidence for edge in edges], dtype=pl.Float64),
@@ -444,7 +448,7 @@ def _with_late_outcomes(handoffs: pl.DataFrame, events: pl.DataFrame | None) -> 
 def _agent_errors(seen: _Seen) -> pl.DataFrame:
     errors = seen.errors
     return seen.at([error.row for error in errors]).drop("at", "duration_ns").with_columns(
-        *seen.by_run(error.run for error in errors),
+        *seen.by_run([error.run for error in errors]),
         _texts("error_type", (error.error_type for error in errors)),
         _texts("message", (error.message for error in errors)),
         _times("at", (error.at for error in errors)),
