@@ -26,10 +26,10 @@ SIZES = (1_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 VARIANTS: dict[str, tuple[str, ...]] = {
     "as it is": (),
     "without agent_spans": ("DROP VIEW agent_spans_mv",),
-    "without agent_spans and events": ("DROP VIEW agent_spans_mv", "DROP VIEW agent_events_from_spans"),
+    "without agent_spans and events": ("DROP VIEW agent_spans_mv", "DROP VIEW spans_with_events_mv"),
     "decoding only": (
         "DROP VIEW agent_spans_mv",
-        "DROP VIEW agent_events_from_spans",
+        "DROP VIEW spans_with_events_mv",
         "DROP VIEW otel_traces_trace_id_ts_mv",
         "CREATE TABLE nowhere AS otel_traces ENGINE = Null",
         "RENAME TABLE otel_traces TO kept, nowhere TO otel_traces",

@@ -63,7 +63,7 @@ SETTINGS index_granularity = 8192, ttl_only_drop_parts = 1, enable_block_number_
 
 CREATE MATERIALIZED VIEW agent_events_from_logs TO agent_events; -- bf9959d976700b83
 
-CREATE MATERIALIZED VIEW agent_events_from_spans TO agent_events; -- fd6620a59fde8e1e
+CREATE MATERIALIZED VIEW agent_events_from_spans TO agent_events; -- e43538092e92b735
 
 CREATE VIEW agent_runs
 (
@@ -1412,6 +1412,21 @@ FROM
         TraceId,
         SpanId
 );
+
+CREATE TABLE spans_with_events
+(
+    `Timestamp` DateTime64(9),
+    `TraceId` String,
+    `SpanId` String,
+    `ServiceName` LowCardinality(String),
+    `SpanAttributes` Map(LowCardinality(String), String),
+    `Events.Timestamp` Array(DateTime64(9)),
+    `Events.Name` Array(LowCardinality(String)),
+    `Events.Attributes` Array(Map(LowCardinality(String), String))
+)
+ENGINE = `Null`;
+
+CREATE MATERIALIZED VIEW spans_with_events_mv TO spans_with_events; -- 1a361aceb747b266
 
 CREATE TABLE stitch_keys
 (

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 from maslens.storage import Store
+from maslens.storage.views import SPAN_EVENTS
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
@@ -137,6 +138,32 @@ def test_events_of_spans_and_log_records_are_typed_alike(store: Store) -> None:
     ]
     assert store.rows("SELECT count() AS n FROM agent_events") == [{"n": 3}]
     assert store.rows("SELECT count() AS n FROM otel_logs") == [{"n": 4}]
+
+
+def test_events_are_typed_once_however_often_their_insert_is_sent(store: Store) -> None:
+    for _ in range(3):
+        send_span(store, "t", 1, events=[("mas.vote.cast", attributes(mas_vote_option="refund"))])
+        send_span(store, "none", 2, events=[("exception", [])])
+    assert store.rows("SELECT EventName, VoteOption FROM agent_events") == [
+        {"EventName": "mas.vote.cast", "VoteOption": "refund"}
+    ]
+
+
+def test_a_store_whose_events_were_read_from_the_spans_themselves_goes_on(store: Store) -> None:
+    """As it was before `spans_with_events`: one view from otel_traces to agent_events."""
+    before = SPAN_EVENTS.replace("FROM spans_with_events", "FROM otel_traces")
+    store.command("DROP VIEW spans_with_events_mv")
+    store.command("DROP VIEW agent_events_from_spans")
+    store.command(f"CREATE MATERIALIZED VIEW agent_events_from_spans TO agent_events AS {before}")
+    for name in ("spans_with_events_mv", "agent_events_from_spans"):
+        store.command(f"INSERT INTO maslens_migrations (name, checksum) VALUES ('{name}', 'of another text')")
+    send_span(store, "before", 1, events=[("mas.vote.cast", attributes(mas_vote_option="refund"))])
+    assert store.migrate() == ["spans_with_events_mv", "agent_events_from_spans"]
+    send_span(store, "after", 2, events=[("mas.vote.cast", attributes(mas_vote_option="wait"))])
+    assert store.rows("SELECT VoteOption FROM agent_events ORDER BY VoteOption") == [
+        {"VoteOption": "refund"},
+        {"VoteOption": "wait"},
+    ]
 
 
 def write_session(store: Store, version: int, is_deleted: int = 0, **said: object) -> None:
