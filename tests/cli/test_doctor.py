@@ -238,7 +238,7 @@ def test_a_mistake_that_spans_show(
 def test_every_check_has_its_line_on_the_page_and_a_cure() -> None:
     page = PAGE.read_text(encoding="utf-8")
     named = {symptom.check for symptom in SYMPTOMS} | {
-        "data directory", "disk", "ports", "exporter", "settings", "spans", "server", "receiver", "journal",
+        "data directory", "disk", "ports", "exporter", "settings", "spans", "store", "server", "receiver", "journal",
         "dead letters",
     }  # fmt: skip
     for check in named:

@@ -20,6 +20,7 @@ import httpx
 import pytest
 import zstandard
 from maslens.cli.text import safe
+from maslens.collector_processor import DeadLetters
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
@@ -35,6 +36,7 @@ HOSTILE = {
     "html": "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
     "template": "{{7*7}}${7*7}%s%n{0}__import__('os')",
     "terminal": "\x1b[2J\x1b]0;owned\x07\x9b31mred\u202egnp.exe",
+    "osc": "\x1b]8;;http://evil.example\x1b\\\\click\x1b]8;;\x1b\\\\\x1b]52;c;cm0gLXJm\x07\x9d52;c;cm0=\x9c\u2067bidi\u2069\u202d",
     "lines": "first\nsecond\r\nthird\ttab",
     "nul": "a\0b",
     "labels": 'a"b\\c\nd{e="f"} 1',
@@ -235,6 +237,122 @@ def test_the_page_shows_it_and_runs_none_of_it(up: Up, tmp_path: Path) -> None:
     assert "&lt;script&gt;" in dom or "&lt;img" in dom
     assert "<title>owned" not in dom
     assert "onerror=" not in re.sub(r"&lt;.*?&gt;", "", dom)
+
+
+FORMATS = [
+    "JSON", "JSONCompact", "JSONEachRow", "JSONCompactEachRow", "JSONStrings", "JSONColumns", "CSV", "CSVWithNames",
+    "TabSeparated", "TabSeparatedWithNamesAndTypes", "TabSeparatedRaw", "Pretty", "PrettyCompact", "PrettySpace",
+    "Vertical", "Values", "XML", "Markdown", "Native", "RowBinary", "Arrow", "ArrowStream", "Parquet", "MsgPack",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_the_clickhouse_address_sends_no_browser_anything_to_run(up: Up, form: str) -> None:
+    """Whatever is in the tables, in whatever format: no content type that a browser draws, and none it may guess."""
+    asked = {"query": "SELECT SpanName, SpanAttributes FROM otel_traces ORDER BY SpanName", "default_format": form}
+    reply = httpx.get(f"{up.addresses['clickhouse']}/", params=asked, timeout=60)
+    assert reply.status_code in (200, 400, 404, 501), reply.text[:300]
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert not re.search("html|xml|svg|javascript", reply.headers["content-type"])
+    if form == "JSON":
+        assert {row["SpanName"] for row in reply.json()["data"]} >= set(HOSTILE.values())
+    if form == "CSV":
+        cells = {cell for row in csv.reader(io.StringIO(reply.text, newline="")) for cell in row}
+        assert HOSTILE["csv"] in cells
+
+
+def test_errors_that_repeat_what_was_asked_are_no_page(up: Up) -> None:
+    said = HOSTILE["html"]
+    addresses = [
+        f"{up.addresses['clickhouse']}/", f"{up.url}/api/v1/agents", f"{up.url}/api/v1/query", f"{up.url}/graphql",
+    ]  # fmt: skip
+    for address in addresses:
+        for name in ("query", "since", "session", "database", "default_format", "param_x", said):
+            reply = httpx.get(address, params={name: said}, timeout=60)
+            assert "text/html" not in reply.headers["content-type"], (address, name)
+            assert reply.headers["x-content-type-options"] == "nosniff", (address, name)
+    reply = httpx.get(f"{up.url}/api/v1/sessions/{said}", timeout=60)
+    assert (reply.status_code, reply.headers["content-type"]) == (404, "application/json")
+
+
+@EVERY
+def test_feedback_with_it_in_every_field_is_kept_or_refused(up: Up, name: str) -> None:
+    said = HOSTILE[name]
+    fields = ("session_id", "trace_id", "run_id", "handoff_id", "agent", "name", "label", "comment", "source", "id")
+    for given in fields:
+        about = {"session_id": f"{name} {said}", "score": 0.5, given: said}
+        reply = httpx.post(f"{up.url}/api/v1/feedback", json=about, timeout=60)
+        assert reply.status_code in (201, 404, 422), (given, reply.status_code, reply.text[:300])
+        assert reply.headers["content-type"].startswith("application/json")
+    rows = answer("query", "SELECT * FROM evaluations", f"--url={up.url}")
+    assert isinstance(rows, list)
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', '"\\udfff\\ud800"', '"\xff\xfe"', '"a\\u0000b"'])
+def test_json_with_half_a_character_is_kept_readable_or_refused(up: Up, text: str) -> None:
+    now = time.time_ns()
+    span = (
+        f'{{"traceId":"{now:032x}","spanId":"00000000000000aa","name":{text},"startTimeUnixNano":"{now}",'
+        f'"endTimeUnixNano":"{now}","attributes":[{{"key":{text},"value":{{"stringValue":{text}}}}}]}}'
+    )
+    body = f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}'.encode("latin-1")
+    reply = httpx.post(
+        f"{up.otlp_http}/v1/traces", content=body, headers={"Content-Type": "application/json"}, timeout=60
+    )
+    assert reply.status_code in (200, 400)
+    if reply.status_code == 200:
+        found = eventually(lambda: query(up, f"SELECT SpanName AS n FROM otel_traces WHERE TraceId = '{now:032x}'"))
+        found[0]["n"].encode()  # is text
+    for address in (f"{up.url}/graphql", f"{up.url}/api/v1/feedback"):
+        given = b'{"query": %b, "session_id": %b, "score": 1}' % (text.encode("latin-1"), text.encode("latin-1"))
+        reply = httpx.post(address, content=given, headers={"Content-Type": "application/json"}, timeout=60)
+        assert reply.status_code in (200, 201, 400, 404, 422), (address, reply.status_code, reply.text[:300])
+
+
+def test_headers_that_are_hostile_are_refused_or_ignored_and_in_no_log(up: Up) -> None:
+    for said in ("\x1b]0;owned\x07", "a" * 9000, "\xff\xfe", "'; DROP TABLE x; --", "Bearer " + "x" * 5000):
+        for name in (
+            "User-Agent",
+            "Authorization",
+            "Content-Type",
+            "Content-Encoding",
+            "X-Scope-OrgID",
+            "Host",
+            "Traceparent",
+        ):
+            raw = said.encode("latin-1")
+            for address in (f"{up.otlp_http}/v1/traces", f"{up.url}/metrics", f"{up.addresses['clickhouse']}/"):
+                try:
+                    reply = httpx.post(address, headers=[(name.encode(), raw)], content=b"", timeout=60)
+                except httpx.TransportError:
+                    continue  # a header that is none is no HTTP: closed
+                assert reply.status_code < 500, (address, name, said[:20])
+
+
+def test_the_log_of_the_server_is_plain_lines(up: Up) -> None:
+    """What was refused above was said there too: on one line each, and in characters that no terminal obeys."""
+    httpx.post(
+        f"{up.otlp_http}/v1/traces", content=b"\xff" + HOSTILE["terminal"].encode(), headers=PROTOBUF, timeout=60
+    )
+    said = up.log.read_bytes().decode("utf-8")
+    assert not _OBEYED.search(said), _OBEYED.search(said)
+
+
+def test_dead_letters_and_the_doctor_show_it_and_obey_none_of_it(up: Up) -> None:
+    letters = DeadLetters(up.data / "deadletter")
+    names = [
+        letters.add(b"x", signal="traces", reason=f"Code: 26. {said}", token=f"{said[:50]}", items=1, received_ns=1)
+        for said in HOSTILE.values()
+    ]
+    assert len(names) == len(HOSTILE)
+    for command in (("deadletter", "list"), ("doctor",)):
+        for form in ("table", "json"):
+            done = here(*command, f"--data={up.data}", f"--format={form}")
+            assert not _OBEYED.search(done.stdout), (command, form, _OBEYED.search(done.stdout))
+    reasons = {letter["reason"] for letter in answer("deadletter", "list", f"--data={up.data}")}
+    assert f"Code: 26. {HOSTILE['terminal']}" in reasons
+    for letter in letters.list():
+        letters.forget(letter)
 
 
 # --- sizes and shapes -------------------------------------------------------------------------------------------------

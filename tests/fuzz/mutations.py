@@ -43,7 +43,7 @@ def explore(name: str, *, seconds: float, keep: Path | None = None) -> int:
     tried, ends = [0], time.monotonic() + seconds
 
     for turn in range(1_000_000):
-        if time.monotonic() >= ends:
+        if turn and time.monotonic() >= ends:
             break
 
         @seeded(turn)
@@ -53,7 +53,7 @@ def explore(name: str, *, seconds: float, keep: Path | None = None) -> int:
         )  # fmt: skip
         @given(inputs(name))
         def attempt(data: bytes) -> None:
-            if time.monotonic() >= ends:
+            if tried[0] and time.monotonic() >= ends:
                 return
             tried[0] += 1
             try:

@@ -66,7 +66,9 @@ def _runs(log: Path) -> str:
 def _with_atheris(name: str, seconds: float) -> int:
     import atheris
 
-    with atheris.instrument_imports(include=["maslens.collector_processor", "maslens.storage", "maslens.cli"]):
+    with atheris.instrument_imports(
+        include=[f"maslens.{room}" for room in ("collector_processor", "storage", "cli", "instrumentation")]
+    ):
         from tests.fuzz.targets import TARGETS, check
     corpus = FOLDER / "corpus" / name
     corpus.mkdir(parents=True, exist_ok=True)

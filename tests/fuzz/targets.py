@@ -6,11 +6,13 @@ A target takes any bytes. Some of them say how the rest is to be read, so that o
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gzip
 import json
 import shutil
 import tempfile
 import time
+import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,11 +34,17 @@ from maslens.collector_processor.otlp_json import request_from_json
 from maslens.collector_processor.redaction import RedactionRules, redact
 from maslens.collector_processor.signals import Signal
 from maslens.collector_processor.wire import Item
-from maslens.storage import Rejected, encodings, native_blocks
+from maslens.instrumentation.carried import BAGGAGE, SPAN, current
+from maslens.instrumentation.carrier import carrier_of, opened
+from maslens.storage import Rejected, Store, encodings, native_blocks, open_store
 from maslens.storage.clickhouse_http import EndpointConfig, _question
+from maslens.storage.deduplication_logs import forget_absent
 from maslens.storage.errors import QueryError
+from opentelemetry.context import Context
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
+from opentelemetry.trace import NonRecordingSpan
 
 from tests.contract.otlp.endpoint import log_json, log_request, trace_json, trace_request
 
@@ -230,6 +238,61 @@ def clickhouse(data: bytes) -> None:
             _question(arguments, headers, body, EndpointConfig(writable=writable, body_bytes=LIMIT))
 
 
+_STORE: list[Store] = []
+
+
+def _store() -> Store:
+    """One for the whole process: opening it takes seconds."""
+    if not _STORE:
+        folder = tempfile.mkdtemp(prefix="maslens-fuzz-")
+        _STORE.append(open_store(f"chdb://{folder}"))
+        _STORE[0].migrate()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        atexit.register(_STORE[0].close)
+    return _STORE[0]
+
+
+def engine(data: bytes) -> None:
+    """What inspection lets pass is taken by the engine: every span and record of it is in its table."""
+    for signal, table in (("traces", "otel_traces"), ("logs", "otel_logs")):
+        try:
+            kept = prepare(signal, data, now_ns=NOW, window=Window())  # type: ignore[arg-type]
+        except Malformed:
+            continue
+        if not kept.items:
+            continue
+        store = _store()
+        store.command(f"TRUNCATE TABLE {table}")
+        store.insert_otlp(signal, [bytes(kept.body)], token=uuid.uuid4().hex)  # type: ignore[arg-type]
+        assert store.rows(f"SELECT count() AS n FROM {table}") == [{"n": kept.items}], signal
+
+
+def tokenlog(data: bytes) -> None:
+    """A log of tokens in any state: mended once, and then there is nothing to mend."""
+    with _folder() as folder:
+        table = folder / "store" / "abc" / "abc-def"
+        (table / "deduplication_logs").mkdir(parents=True)
+        for name in ("202611_1_1_0", "202611_2_9_2"):
+            (table / name).mkdir()
+        log = table / "deduplication_logs" / "deduplication_log_1.txt"
+        log.write_bytes(data)
+        forget_absent(folder)
+        kept = log.read_bytes().splitlines()
+        assert all(line in data.splitlines() for line in kept)
+        assert forget_absent(folder) == 0
+
+
+def carried(data: bytes) -> None:
+    """Headers of a message from anybody: joined or not, never an error in the app, nothing that bloats its spans."""
+    headers = dict(line.partition(b":")[::2] for line in data.split(b"\n"))
+    arrived = opened({name.decode("latin-1"): value for name, value in headers.items()})
+    context = Context({BAGGAGE: arrived.baggage, SPAN: NonRecordingSpan(arrived.origin)})
+    assert all(len(str(value)) <= 256 for value in current(context).stamp.values())
+    again = carrier_of(context, NonRecordingSpan(arrived.origin))
+    assert not any("\n" in text or "\r" in text for text in again.values())
+    assert opened(again).origin.trace_id == arrived.origin.trace_id
+
+
 def _requests() -> tuple[bytes, ...]:
     plain = ExportTraceServiceRequest.FromString(
         trace_request("a", "b", start_time_unix_nano=NOW, end_time_unix_nano=NOW)
@@ -242,6 +305,39 @@ def _requests() -> tuple[bytes, ...]:
     span.events.add(name="gen_ai.choice").attributes.add(key="content").value.double_value = 1.5
     span.links.add(trace_id=b"l" * 16).attributes.add(key="flag").value.bool_value = True
     return (plain.SerializeToString(), log_request("a"), b"")
+
+
+def _of_every_kind() -> tuple[bytes, ...]:
+    """A span and a record with a value of every kind in every place that takes one."""
+    values = [
+        AnyValue(string_value="s"),
+        AnyValue(bool_value=True),
+        AnyValue(int_value=-1),
+        AnyValue(double_value=1e300),
+    ]
+    values += [AnyValue(bytes_value=b"\xff"), AnyValue(), AnyValue(array_value=ArrayValue(values=values))]
+    values += [AnyValue(kvlist_value=KeyValueList(values=[KeyValue(key="a", value=values[-1])]))]
+    pairs = [KeyValue(key=f"k{number}", value=each) for number, each in enumerate(values)]
+    traces, logs = ExportTraceServiceRequest(), ExportLogsServiceRequest()
+    group = traces.resource_spans.add(schema_url="u")
+    group.resource.attributes.extend(pairs)
+    scoped = group.scope_spans.add(schema_url="u")
+    scoped.scope.name, scoped.scope.version = "n", "v"
+    span = scoped.spans.add(
+        trace_id=b"t" * 16, span_id=b"s" * 8, parent_span_id=b"p" * 8, trace_state="a=b", flags=1, name="n", kind=3,
+        start_time_unix_nano=NOW, end_time_unix_nano=NOW + 5, attributes=pairs, dropped_attributes_count=1,
+    )  # fmt: skip
+    span.status.code, span.status.message = 2, "m"
+    span.events.add(time_unix_nano=NOW, name="e", attributes=pairs)
+    span.links.add(trace_id=b"l" * 16, span_id=b"k" * 8, trace_state="c=d", attributes=pairs, flags=1)
+    records = logs.resource_logs.add()
+    records.resource.attributes.extend(pairs)
+    for body in values:
+        records.scope_logs.add().log_records.add(
+            time_unix_nano=NOW, observed_time_unix_nano=NOW, severity_number=9, severity_text="INFO", body=body,
+            attributes=pairs, trace_id=b"t" * 16, span_id=b"s" * 8, flags=1, event_name="gen_ai.evaluation.result",
+        )  # fmt: skip
+    return traces.SerializeToString(), logs.SerializeToString()
 
 
 def _segment_of(*payloads: bytes) -> bytes:
@@ -297,6 +393,23 @@ TARGETS: dict[str, Fuzzed] = {
             b"\x00" + bytes([len(_requests()[1])]) + _requests()[1],
             b"\x00" + json.dumps(trace_json()).encode() + b"\n" + json.dumps(log_json()).encode(),
             b"\x01" + gzip.compress(_requests()[0]),
+        ),
+    ),
+    "engine": Fuzzed(engine, (*_requests()[:2], *_of_every_kind())),
+    "tokenlog": Fuzzed(
+        tokenlog,
+        (
+            b"1\t202611_1_1_0\tabc\n1\t202611_3_4_1\tdef\n1\t202611_10_10_0\tghi\n2\t202611_1_1_0\tabc\n",
+            b"1\t202611_1_1_0\tab",
+        ),
+    ),
+    "carried": Fuzzed(
+        carried,
+        (
+            (
+                b"traceparent:00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\ntracestate:a=1,b=2\n"
+                b"baggage:gen_ai.agent.name=billing,mas.task.id=%C3%A9%0d%0a,k=v;p=1"
+            ),
         ),
     ),
     "clickhouse": Fuzzed(

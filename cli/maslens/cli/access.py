@@ -37,15 +37,18 @@ class Guarded:
             return None
         headers = Headers(scope=scope)
         if self._only_local and not _names_this_machine(headers.get("host", "")):
-            return PlainTextResponse("this address is answered only as localhost\n", status_code=421)
+            return _refusal("this address is answered only as localhost", 421)
         try:
             self._tokens.grant(_bearer(headers, scope), _needed(scope["path"]))
         except Unauthenticated as reason:
-            challenge = {"WWW-Authenticate": 'Bearer realm="maslens", Basic realm="maslens"'}
-            return PlainTextResponse(f"{reason}\n", status_code=401, headers=challenge)
+            return _refusal(str(reason), 401, **{"WWW-Authenticate": 'Bearer realm="maslens", Basic realm="maslens"'})
         except Forbidden as reason:
-            return PlainTextResponse(f"{reason}\n", status_code=403)
+            return _refusal(str(reason), 403)
         return None
+
+
+def _refusal(message: str, status: int, **headers: str) -> PlainTextResponse:
+    return PlainTextResponse(f"{message}\n", status, {"X-Content-Type-Options": "nosniff", **headers})
 
 
 def _needed(path: str) -> TokenScope:

@@ -45,16 +45,17 @@ def examine(settings: Settings, *, url: str | None, form: Format, environ: Mappi
     """Run every check, write what they found; the exit code."""
     findings = [*_place(settings, url), *_ports(settings, url), *_exporter(environ, settings), *_names(environ)]
     findings += _dead_letters(settings, url)
-    try:
-        source = open_source(settings, url=url)
-    except Fault as reason:
-        findings.append(Finding(check="store", state=FAIL, found=str(reason), cure="see the message"))
-    else:
+    running = list(_running(settings, url))
+    if not any(finding.check == "server" and finding.state == FAIL for finding in running):  # else nobody would answer
         try:
-            findings += _telemetry(source)
-        finally:
-            source.close()
-        findings += _running(settings, url)
+            source = open_source(settings, url=url)
+            try:
+                findings += _telemetry(source)
+            finally:
+                source.close()
+        except Fault as reason:
+            findings.append(Finding(check="store", state=FAIL, found=str(reason), cure="see the message"))
+    findings += running
     _write(findings, form)
     return EXIT_BAD_ANSWER if any(finding.state == FAIL for finding in findings) else 0
 
@@ -172,7 +173,16 @@ def _exporter(environ: Mapping[str, str], settings: Settings) -> Iterator[Findin
         )
     if not endpoint:
         return
-    port = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}").port
+    try:
+        port = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}").port
+    except ValueError as reason:
+        yield Finding(
+            check="exporter",
+            state=FAIL,
+            found=f"OTEL_EXPORTER_OTLP_ENDPOINT={endpoint} is no address: {reason}",
+            cure=f"http://HOST:{settings.otlp_http_port} (http/protobuf), http://HOST:{settings.otlp_grpc_port} (grpc)",
+        )
+        return
     wrong = {
         settings.otlp_grpc_port: protocol.startswith("http") and "grpc",
         settings.otlp_http_port: protocol == "grpc" and "http/protobuf",

@@ -72,7 +72,7 @@ def clickhouse_app(
         except QueryError as reason:
             return _refusal(str(reason), status=_status(reason.code))
         if question is None:
-            return PlainTextResponse("Ok.\n", headers={"X-ClickHouse-Server-Display-Name": _NAME})
+            return PlainTextResponse("Ok.\n", headers={"X-ClickHouse-Server-Display-Name": _NAME, **_NOSNIFF})
         started = time.perf_counter_ns()
         await places.acquire_on_behalf_of(question)
         sent_later = False
@@ -95,7 +95,7 @@ def clickhouse_app(
                 places.release_on_behalf_of(question)
 
     async def ping(_: Request) -> Response:
-        return PlainTextResponse("Ok.\n")
+        return PlainTextResponse("Ok.\n", headers=_NOSNIFF)
 
     return Starlette(
         routes=[
@@ -289,7 +289,7 @@ def _answered(request: Request, question: _Question, found: _Found, elapsed_ns: 
         "X-ClickHouse-Format": found.form,
         "X-ClickHouse-Timezone": "UTC",
         "X-ClickHouse-Summary": json.dumps({**summary, "result_bytes": str(known), "elapsed_ns": str(elapsed_ns)}),
-        "X-Content-Type-Options": "nosniff",
+        **_NOSNIFF,
     }
     asked = request.query_params.get("enable_http_compression") == "1"
     coding = encodings.chosen(request.headers.get("accept-encoding", "")) if asked else None
@@ -364,7 +364,7 @@ def _refusal(message: str, *, status: int, headers: Mapping[str, str] | None = N
     own = {
         "X-ClickHouse-Exception-Code": str(error_code(message)),
         "X-ClickHouse-Server-Display-Name": _NAME,
-        "X-Content-Type-Options": "nosniff",
+        **_NOSNIFF,
     }
     return PlainTextResponse(message.rstrip() + "\n", status_code=status, headers={**own, **(headers or {})})
 
@@ -388,6 +388,7 @@ _STATUSES = {
     503: frozenset({202, 209, 210, 241}),
 }
 _NAME = "maslens"
+_NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 _UNAUTHORIZED = (
     "Code: 516. DB::Exception: Authentication failed: user or password is wrong, or a token is missing."
     " (AUTHENTICATION_FAILED)"

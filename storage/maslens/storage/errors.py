@@ -58,6 +58,7 @@ _POISON = frozenset(
         436,  # PROTOBUF_BAD_CAST
         443,  # NO_COLUMNS_SERIALIZED_TO_PROTOBUF_FIELDS
         444,  # UNKNOWN_PROTOBUF_FORMAT
+        469,  # VIOLATED_CONSTRAINT, of those that somebody added
     }
 )
 
