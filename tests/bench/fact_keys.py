@@ -44,6 +44,7 @@ def made(folder: str) -> Store:
     store.command(f"CREATE TABLE {TABLE} AS before")
     for statement in fact_keys.statements(store):
         store.command(statement)
+    store.command("ALTER TABLE before DROP COLUMN run_key")
     for table in ("before", TABLE):
         store.command(f"SYSTEM STOP MERGES {table}")  # as many parts each
     return store

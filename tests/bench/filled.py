@@ -1,8 +1,9 @@
 """A store with a million agent operations in it, as the sidecar leaves one; kept under build/ for the next run.
 
-`filled(operations)` is the directory. It is made anew when the schema, this file or the number changes. Facts are in
-several parts each; every tenth session was written twice, and a fact in a hundred of those was taken back again, so
-that what is read must look for the newest version. Among the sessions is one of 33,000 spans.
+`filled(operations)` is the directory. It is made anew when the schema, this file or the number changes. As in a store
+that has run for a while, what is older is merged into one part of each table, and the newest is in parts of its own.
+Every tenth session was written twice, and a fact in a hundred of those was taken back again, so that what is read must
+look for the newest version. Among the sessions is one of 33,000 spans.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ PER_SESSION = {
 }
 GIANT = {"agent_runs": 3_000, "handoffs": 1_500, "llm_calls": 12_000, "tool_calls": 16_500, "bottlenecks": 100}
 BATCHES = 20
+MERGING = 3  # the newest batches, in parts of their own
 
 _AT = f"toDateTime64('{START}', 9, 'UTC') + toIntervalSecond(session * 4) + toIntervalMillisecond(i * 300)"
 _RUN = "lower(hex(cityHash64(session, {}, 'run')))"
@@ -119,6 +121,9 @@ def filled(operations: int) -> Path:
 def fill(store: Store, sessions: int) -> None:
     batch = max(sessions // BATCHES, 1)
     for number in range(BATCHES):
+        if number == BATCHES - MERGING:
+            for table in PER_SESSION:
+                store.command(f"OPTIMIZE TABLE fact_{table} FINAL")
         for table, each in PER_SESSION.items():
             one_in = _FEW.get(table, 1)
             for version, share in ((1, one_in), (2, one_in * 10)):
