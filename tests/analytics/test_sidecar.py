@@ -303,6 +303,27 @@ def test_patience_ends(store: Store) -> None:
     assert running.status.waiting_traces == 0
 
 
+def test_many_spans_wake_it_few_do_not(store: Store) -> None:
+    running = sidecar(store, interval_s=100.0)
+    running.start()
+    try:
+        _until(lambda: running.status.steps_total >= 1)
+        put(store, desk())
+        running.arrived(7)
+        assert not running._wake.is_set()
+        running.arrived(1_000)
+        _until(lambda: running.status.spans_total == 7)  # long before 100 s
+    finally:
+        running.stop()
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
 def test_reprocess_makes_the_facts_again(store: Store) -> None:
     put(store, desk())
     running = sidecar(store)

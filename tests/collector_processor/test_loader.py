@@ -89,18 +89,22 @@ def test_what_is_appended_is_loaded_once(tmp_path: Path) -> None:
 
 
 def test_who_wants_to_know_is_told_after_each_insert(tmp_path: Path) -> None:
-    told: list[list[str]] = []
+    told: list[tuple[int, list[str]]] = []
     with bench(tmp_path, start=False) as made:
         made.loader = Loader(
-            made.journal, made.store, made.dead_letters, QUICK, on_loaded=lambda: told.append(made.store.span_names())
+            made.journal,
+            made.store,
+            made.dead_letters,
+            QUICK,
+            on_loaded=lambda items: told.append((items, made.store.span_names())),
         )
         made.loader.start()
         made.append("a")
         until(lambda: bool(told))
-        assert told == [["a"]]
+        assert told == [(1, ["a"])]
         made.append("b")
         until(lambda: len(told) == 2)
-        assert sorted(told[1]) == ["a", "b"]
+        assert sorted(told[1][1]) == ["a", "b"]
 
 
 def test_a_store_that_is_away_gets_the_same_token_and_bytes_until_it_takes_them(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ class Sidecar:
         self._forget_everything()
         self._stop = threading.Event()
         self._wake = threading.Event()
+        self._arrived = 0  # since the last step began, about
         self._thread: threading.Thread | None = None
 
     # --- seen from outside -------------------------------------------------------------------------------------------
@@ -132,6 +133,12 @@ class Sidecar:
     def wake(self) -> None:
         """There are new spans: look now."""
         self._wake.set()
+
+    def arrived(self, spans: int) -> None:
+        """So many are in the store: look now where they are many, else when it is time; each look has a cost."""
+        self._arrived += spans
+        if self._arrived >= _WORTH_A_STEP:
+            self.wake()
 
     def drain(self) -> None:
         """Step until nothing is left to do now. For commands that end; not while the thread runs."""
@@ -179,6 +186,7 @@ class Sidecar:
     def step(self) -> bool:
         """Take in what is new, bring idle sessions to rest. False if there was nothing to do."""
         began = time.perf_counter()
+        self._arrived = 0
         if not self._loaded:
             self._load()
         now = self._clock()
@@ -415,6 +423,7 @@ class Sidecar:
         status.process_restarts_total = self._computing.restarts
 
 
+_WORTH_A_STEP = 1_000  # spans
 _WORTH_A_CHUNK = 2_000  # spans: every chunk is some inserts
 _AT_ONCE = 2_000  # idle sessions, or traces to compute again, that one step takes on
 

@@ -39,7 +39,7 @@ SEGMENT_BYTES = 64 << 20
 
 
 def receiver(
-    settings: Settings, store: Store, *, serving: bool = True, on_loaded: Callable[[], None] | None = None
+    settings: Settings, store: Store, *, serving: bool = True, on_loaded: Callable[[int], None] | None = None
 ) -> Receiver:
     """Not started yet. Without `serving` it listens nowhere and is only fed by this process."""
 

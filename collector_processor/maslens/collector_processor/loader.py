@@ -100,9 +100,9 @@ class Loader:
         dead_letters: DeadLetters,
         config: LoaderConfig | None = None,
         *,
-        on_loaded: Callable[[], None] | None = None,
+        on_loaded: Callable[[int], None] | None = None,
     ) -> None:
-        self._on_loaded = on_loaded  # called after every insert
+        self._on_loaded = on_loaded  # called after every insert with its spans or log records
         self.journal = journal
         self.store = store
         self.dead_letters = dead_letters
@@ -247,7 +247,7 @@ class Loader:
                 self._loaded_items[cut.signal] += cut.items
                 self._count["loaded_bytes"] = self._count.get("loaded_bytes", 0) + cut.size
         if self._on_loaded is not None:
-            self._on_loaded()
+            self._on_loaded(cut.items)
 
     def _insert(self, cut: Cut, body: bytes) -> None:
         started = time.monotonic()

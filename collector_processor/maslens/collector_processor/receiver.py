@@ -72,10 +72,10 @@ class ReceiverStats:
 class Receiver:
     """Takes OTLP in and loads it into `store`, which it neither opens nor closes.
 
-    on_loaded: called after each insert.
+    on_loaded: called after each insert with the number of its spans or log records.
     """
 
-    def __init__(self, config: ReceiverConfig, store: Store, *, on_loaded: Callable[[], None] | None = None) -> None:
+    def __init__(self, config: ReceiverConfig, store: Store, *, on_loaded: Callable[[int], None] | None = None) -> None:
         self.config = config
         self.grpc_port = self.http_port = 0  # what was bound
         self.journal = Journal(config.directory / "journal", config.journal)
