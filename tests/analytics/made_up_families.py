@@ -70,6 +70,7 @@ FAMILIES = {
     "Agno": Family(forms.Agno, _one_run, PLAIN + ODD),
     "CrewAI by OpenInference": Family(forms.CrewAI, _crew, PLAIN + ODD),
     "LangGraph by LangSmith": Family(forms.LangSmith, graph, PLAIN),
+    "LangGraph by Langfuse": Family(forms.LangfuseGraph, graph, PLAIN),
     "LangGraph by Traceloop": Family(forms.TraceloopGraph, graph, PLAIN),
     "Microsoft Agent Framework": Family(forms.AgentFramework, line, PLAIN + ODD),
     "AGNTCY": Family(forms.Agntcy, line, PLAIN + ODD),

@@ -413,6 +413,38 @@ class LangSmith(LangGraph):
         return self.sent.span(name, begin, end, under, given)
 
 
+class LangfuseGraph(LangGraph):
+    """LangGraph by Langfuse's callback: flat metadata, each value JSON; what is cached or reasoned is told apart."""
+
+    scope = "langfuse-sdk"
+    TYPE = "langfuse.observation.type"
+
+    def _flat(self) -> dict[str, object]:
+        told = json.loads(self.metadata).items()
+        return {f"langfuse.observation.metadata.{key}": json.dumps(value) for key, value in told}
+
+    def root(self) -> str:
+        return self.sent.span("LangGraph", self.at, self.at + 100_000, "", {self.TYPE: "chain"})
+
+    def agent(self, name: str, begin: float, end: float, under: str, stage: int, before: list[str]) -> str:
+        self.metadata = self._told(name, stage, before)
+        return self.sent.span(name, begin, end, under, {self.TYPE: "chain", **self._flat()})
+
+    def model(self, agent: str, under: str, stage: int, *, hands_to: str = "", failed: bool = False) -> None:
+        begin, end = self.tick(), self.tick()
+        given = {self.TYPE: "generation", "langfuse.observation.model.name": "m", **self._flat()}
+        if not failed:
+            used, made = self.spend(agent)
+            cached, thought = used // 3, made // 2
+            buckets = {"input": used - cached, "input_cache_read": cached}
+            buckets |= {"output": made - thought, "output_reasoning": thought}
+            given["langfuse.observation.usage_details"] = json.dumps(buckets)
+        self.sent.span("ChatOpenAI", begin, end, under, given, status="Error" if failed else "Unset")
+
+    def tool(self, agent: str, name: str, begin: float, end: float, under: str, stage: int) -> str:
+        return self.sent.span(name, begin, end, under, {self.TYPE: "tool", **self._flat()})
+
+
 class TraceloopGraph(LangGraph):
     """LangGraph by Traceloop: every runnable is a task; the agent's own span is beside the work, without children."""
 

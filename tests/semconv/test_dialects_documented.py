@@ -523,6 +523,47 @@ CASES: dict[str, Case] = {
             "UserId": "u1",
         },
     ),
+    "langfuse: its LangChain callback, metadata as JSON": (
+        RawSpan(
+            span_name="ChatOpenAI",
+            scope_name="langfuse-sdk",
+            attributes={
+                "langfuse.observation.type": "generation",
+                "langfuse.observation.model.name": "gpt-4.1-mini-2025-04-14",
+                "langfuse.observation.usage_details": '{"input": 481, "output": 44, "total": 552,'
+                ' "input_cache_read": 20, "output_reasoning": 7}',
+                "langfuse.observation.metadata.thread_id": '"conv-2"',
+                "langfuse.observation.metadata.langgraph_checkpoint_ns": '"researcher:1fc2|model:9a0d"',
+                "langfuse.observation.metadata.langgraph_node": '"model"',
+                "langfuse.observation.metadata.lc_agent_name": '"researcher"',
+            },
+        ),
+        {
+            "Dialect": "langfuse",
+            "Framework": "langgraph",
+            "Kind": "llm",
+            "AgentName": "researcher",
+            "SessionId": "conv-2",
+            "InputTokens": 501,
+            "OutputTokens": 51,
+            "CacheReadTokens": 20,
+            "ReasoningTokens": 7,
+        },
+    ),
+    "langfuse: its LangChain callback calls every node a chain": (
+        RawSpan(
+            span_name="triage",
+            scope_name="langfuse-sdk",
+            attributes={
+                "langfuse.observation.type": "chain",
+                "langfuse.observation.metadata.lc_agent_name": '"triage"',
+                "langfuse.observation.metadata.langgraph_checkpoint_ns": '"triage:ab8d"',
+                "langfuse.observation.metadata.langgraph_node": '"triage"',
+                "langfuse.observation.metadata.langgraph_step": "1",
+            },
+        ),
+        {"Kind": "agent", "AgentName": "triage"},
+    ),
     "langfuse: the span's name is the agent's": (
         RawSpan(span_name="billing", scope_name="langfuse-sdk", attributes={"langfuse.observation.type": "agent"}),
         {"Kind": "agent", "AgentName": "billing"},

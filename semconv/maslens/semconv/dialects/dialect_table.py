@@ -359,6 +359,23 @@ TABLE = Table(
                 "unknown": "other",
             },
         ),
+        KindRule(dialect="langfuse", kind="workflow", clauses=(Clause(test="name_match", value="^LangGraph$"),)),
+        KindRule(
+            dialect="langfuse",
+            kind="agent",
+            clauses=(
+                Clause(test="attr_match", key="langfuse.observation.type", value="^(chain|agent|span)$"),
+                Clause(test="same", sources=(Source(origin="name"), Source(origin="hint", key="lc_agent_name"))),
+            ),
+        ),
+        KindRule(
+            dialect="langfuse",
+            kind="step",
+            clauses=(
+                Clause(test="attr_match", key="langfuse.observation.type", value="^(chain|agent|span)$"),
+                Clause(test="same", sources=(Source(origin="name"), Source(origin="hint", key="langgraph_node"))),
+            ),
+        ),
         KindValues(
             dialect="langfuse",
             attribute="langfuse.observation.type",
@@ -996,6 +1013,19 @@ TABLE = Table(
                 when=When(kinds_not=("tool", "workflow", "task", "lifecycle")),
             ),
             Source(origin="attribute", key="agent_id", when=When(dialect="agntcy")),
+            Source(origin="hint", key="lc_agent_name", when=When(kinds_not=("workflow",), dialect="langfuse")),
+            Source(
+                origin="hint",
+                key="langgraph_checkpoint_ns",
+                match="(?:^|\\|)([^|:]+)[^|]*\\|[^|]+$",
+                when=When(kinds_not=("workflow",), dialect="langfuse"),
+            ),
+            Source(
+                origin="hint",
+                key="langgraph_checkpoint_ns",
+                match="^([^|:]+)[^|]*$",
+                when=When(kinds_not=("workflow",), dialect="langfuse"),
+            ),
             Source(origin="name", when=When(kinds=("agent",), dialect="langfuse")),
             Source(origin="attribute", key="ai.telemetry.functionId"),
             Source(origin="attribute", key="resource.name", when=When(dialect="vercel_ai_legacy")),
@@ -1369,6 +1399,7 @@ TABLE = Table(
             Source(origin="attribute", key="session.id", when=When(dialect="agntcy")),
             Source(origin="attribute", key="execution.id", when=When(dialect="agntcy")),
             Source(origin="attribute", key="langfuse.session.id"),
+            Source(origin="json", key="langfuse.observation.metadata.thread_id"),
             Source(origin="attribute", key="ai.settings.context.sessionId"),
             Source(origin="attribute", key="ai.settings.context.chatId"),
             Source(origin="attribute", key="ai.telemetry.metadata.sessionId"),
@@ -1422,6 +1453,7 @@ TABLE = Table(
         "tokens.cache_read": (
             Source(origin="json", key="langfuse.observation.usage_details", path=("input_cached_tokens",)),
             Source(origin="json", key="langfuse.observation.usage_details", path=("cache_read_input_tokens",)),
+            Source(origin="json", key="langfuse.observation.usage_details", path=("input_cache_read",)),
             Source(origin="attribute", key="ai.usage.inputTokenDetails.cacheReadTokens"),
             Source(origin="attribute", key="ai.usage.cachedInputTokens"),
             Source(
@@ -1485,6 +1517,7 @@ TABLE = Table(
         ),
         "tokens.reasoning": (
             Source(origin="json", key="langfuse.observation.usage_details", path=("output_reasoning_tokens",)),
+            Source(origin="json", key="langfuse.observation.usage_details", path=("output_reasoning",)),
             Source(origin="attribute", key="ai.usage.outputTokenDetails.reasoningTokens"),
             Source(origin="attribute", key="ai.usage.reasoningTokens"),
             Source(
@@ -1682,6 +1715,7 @@ TABLE = Table(
     },
     hints={
         "__handoff_destination": (
+            Source(origin="json", key="langfuse.observation.metadata.__handoff_destination"),
             Source(origin="json", key="metadata", path=("__handoff_destination",)),
             Source(origin="attribute", key="traceloop.association.properties.__handoff_destination"),
             Source(origin="attribute", key="langsmith.metadata.__handoff_destination"),
@@ -1732,30 +1766,35 @@ TABLE = Table(
         "langfuse.observation.level": (Source(origin="attribute", key="langfuse.observation.level"),),
         "langgraph.command.goto_nodes": (Source(origin="attribute", key="langgraph.command.goto_nodes"),),
         "langgraph_checkpoint_ns": (
+            Source(origin="json", key="langfuse.observation.metadata.langgraph_checkpoint_ns"),
             Source(origin="json", key="metadata", path=("langgraph_checkpoint_ns",)),
             Source(origin="attribute", key="traceloop.association.properties.langgraph_checkpoint_ns"),
             Source(origin="attribute", key="ioa_observe.association.properties.langgraph_checkpoint_ns"),
             Source(origin="attribute", key="langsmith.metadata.langgraph_checkpoint_ns"),
         ),
         "langgraph_node": (
+            Source(origin="json", key="langfuse.observation.metadata.langgraph_node"),
             Source(origin="json", key="metadata", path=("langgraph_node",)),
             Source(origin="attribute", key="traceloop.association.properties.langgraph_node"),
             Source(origin="attribute", key="ioa_observe.association.properties.langgraph_node"),
             Source(origin="attribute", key="langsmith.metadata.langgraph_node"),
         ),
         "langgraph_step": (
+            Source(origin="json", key="langfuse.observation.metadata.langgraph_step"),
             Source(origin="json", key="metadata", path=("langgraph_step",)),
             Source(origin="attribute", key="traceloop.association.properties.langgraph_step"),
             Source(origin="attribute", key="ioa_observe.association.properties.langgraph_step"),
             Source(origin="attribute", key="langsmith.metadata.langgraph_step"),
         ),
         "langgraph_triggers": (
+            Source(origin="json", key="langfuse.observation.metadata.langgraph_triggers"),
             Source(origin="json", key="metadata", path=("langgraph_triggers",)),
             Source(origin="attribute", key="traceloop.association.properties.langgraph_triggers"),
             Source(origin="attribute", key="ioa_observe.association.properties.langgraph_triggers"),
             Source(origin="attribute", key="langsmith.metadata.langgraph_triggers"),
         ),
         "lc_agent_name": (
+            Source(origin="json", key="langfuse.observation.metadata.lc_agent_name"),
             Source(origin="json", key="metadata", path=("lc_agent_name",)),
             Source(origin="attribute", key="traceloop.association.properties.lc_agent_name"),
             Source(origin="attribute", key="ioa_observe.association.properties.lc_agent_name"),
@@ -1792,6 +1831,7 @@ TABLE = Table(
         "smolagents.managed_agents": (Source(origin="prefix", key="smolagents.managed_agents"),),
         "task_key": (Source(origin="attribute", key="task_key", when=When(dialect="crewai")),),
         "thread_id": (
+            Source(origin="json", key="langfuse.observation.metadata.thread_id"),
             Source(origin="json", key="metadata", path=("thread_id",)),
             Source(origin="attribute", key="traceloop.association.properties.thread_id"),
             Source(origin="attribute", key="langsmith.metadata.thread_id"),
@@ -2041,5 +2081,7 @@ TABLE = Table(
     input_excludes_cache=(
         Source(origin="json", key="langfuse.observation.usage_details", path=("input_cached_tokens",)),
         Source(origin="json", key="langfuse.observation.usage_details", path=("input_cache_creation",)),
+        Source(origin="json", key="langfuse.observation.usage_details", path=("input_cache_read",)),
     ),
+    output_excludes_reasoning=(Source(origin="json", key="langfuse.observation.usage_details", path=("output_reasoning",)),),
 )

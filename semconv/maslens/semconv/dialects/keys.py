@@ -42,6 +42,7 @@ def all_sources(table: Table) -> Iterator[Source]:
     for sources in [*table.fields.values(), *table.hints.values()]:
         yield from sources
     yield from table.input_excludes_cache
+    yield from table.output_excludes_reasoning
     for clause in all_clauses(table):
         yield from clause.sources
 

@@ -41,6 +41,7 @@ class DialectFile:
     fields: Mapping[str, tuple[Source, ...]]
     hints: Mapping[str, tuple[Source, ...]]
     input_excludes_cache: tuple[Source, ...]
+    output_excludes_reasoning: tuple[Source, ...]
     link_type_keys: tuple[str, ...]
     quirks: tuple[str, ...]
 
@@ -100,6 +101,7 @@ def merge(canonical: Canonical, files: Iterable[DialectFile]) -> Table:
         framework_names=dict(raw["framework_names"]),
         link_type_keys=tuple(dict.fromkeys(key for file in files for key in file.link_type_keys)),
         input_excludes_cache=tuple(dict.fromkeys(s for file in files for s in file.input_excludes_cache)),
+        output_excludes_reasoning=tuple(dict.fromkeys(s for file in files for s in file.output_excludes_reasoning)),
     )
 
 
@@ -131,7 +133,7 @@ class _Reader:
         self.data = _read(path)
         unknown = set(self.data) - {
             "file_format", "id", "title", "priority", "sources", "detect", "kind", "fields", "hints",
-            "input_excludes_cache", "link_types", "quirks",
+            "input_excludes_cache", "output_excludes_reasoning", "link_types", "quirks",
         }  # fmt: skip
         if unknown:
             raise self.error(", ".join(sorted(unknown)), "unknown key")
@@ -156,6 +158,9 @@ class _Reader:
             fields={field: self.source_list(f"fields.{field}", given) for field, given in self.known_fields().items()},
             hints={hint: self.source_list(f"hints.{hint}", given) for hint, given in data.get("hints", {}).items()},
             input_excludes_cache=self.source_list("input_excludes_cache", data.get("input_excludes_cache", [])),
+            output_excludes_reasoning=self.source_list(
+                "output_excludes_reasoning", data.get("output_excludes_reasoning", [])
+            ),
             link_type_keys=tuple(data.get("link_types", ())),
             quirks=tuple(str(quirk) for quirk in data.get("quirks", ())),
         )

@@ -113,3 +113,6 @@ class Table:
     framework_names: Mapping[str, str]
     link_type_keys: tuple[str, ...]
     input_excludes_cache: tuple[Source, ...]  # any of these said: cached tokens come on top of the input tokens
+    output_excludes_reasoning: tuple[
+        Source, ...
+    ]  # any of these said: reasoning tokens come on top of the output tokens

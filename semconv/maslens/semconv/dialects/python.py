@@ -79,6 +79,7 @@ class _Resolution:
             "Kind": self.final_kind(),
             "Provider": self.provider(),
             "InputTokens": self.input_tokens(),
+            "OutputTokens": self.output_tokens(),
             "ExceptionTypes": [attrs.get("exception.type", "") for name, attrs in span.events if name == "exception"],
             "LinkTraceIds": [trace for trace, _, _ in span.links],
             "LinkSpanIds": [span_id for _, span_id, _ in span.links],
@@ -123,6 +124,11 @@ class _Resolution:
         cached = (read or 0) + (written or 0)
         apart = cached > told or any(self.first([source]) for source in self.table.input_excludes_cache)
         return told + cached if apart else told
+
+    def output_tokens(self) -> int | None:
+        told, thought = (_uint(self.text(f"tokens.{part}")) for part in ("output", "reasoning"))
+        apart = any(self.first([source]) for source in self.table.output_excludes_reasoning)
+        return told + (thought or 0) if apart and told is not None else told
 
     def hints(self) -> dict[str, str]:
         found = {name: self.first(sources) for name, sources in self.table.hints.items()}

@@ -79,6 +79,7 @@ class _Columns(Layers):
             "Kind": self._kind,
             "Provider": self._provider,
             "InputTokens": self._input_tokens,
+            "OutputTokens": self._output_tokens,
             "ExceptionTypes": self._exception_types,
             "LinkTypes": self._link_types,
             "DroppedAttributes": self._dropped_attributes,
@@ -156,6 +157,12 @@ class _Columns(Layers):
             [f"ifNull({cached} > {told}, 0)", *(f"{self.value(s)} != ''" for s in self.table.input_excludes_cache)]
         )
         return f"CAST(if({apart}, {told} + {cached}, {told}), 'Nullable(UInt64)')"
+
+    def _output_tokens(self) -> str:
+        """Reasoning tokens are a part of the output; whoever counts them apart gets them added."""
+        told, thought = (self.whole_number(f"tokens.{part}") for part in ("output", "reasoning"))
+        apart = some([f"{self.value(s)} != ''" for s in self.table.output_excludes_reasoning])
+        return f"CAST(if({apart}, {told} + ifNull({thought}, 0), {told}), 'Nullable(UInt64)')"
 
     def _dropped_attributes(self) -> str:
         return f"toUInt32OrZero({self.attribute(DROPPED_ATTRIBUTES)})"
