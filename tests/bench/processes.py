@@ -35,9 +35,9 @@ def cpu_seconds(pid: int) -> float:
     return total / _TICKS
 
 
-def resident_bytes(pid: int, *, peak: bool = False) -> int:
-    """Resident memory of the tree now, or the sum of each member's own peak."""
-    key = "VmHWM:" if peak else "VmRSS:"
+def resident_bytes(pid: int, *, peak: bool = False, anonymous: bool = False) -> int:
+    """Resident memory of the tree now, or the sum of each member's own peak, or what of it is no file's."""
+    key = "VmHWM:" if peak else "RssAnon:" if anonymous else "VmRSS:"
     total = 0
     for member in family(pid):
         try:

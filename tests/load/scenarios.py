@@ -73,6 +73,7 @@ def steady(*, minutes: float = 10.0, share: float = 0.5, calibrate_s: float = 20
         _loaded(up, sent.acknowledged * SPANS_PER_REQUEST)
         full = sent.acknowledged * SPANS_PER_REQUEST / (time.monotonic() - started)
         samples: list[tuple[float, int]] = []
+        own: list[int] = []
         before, began = sent.acknowledged, time.monotonic()
 
         def over() -> bool:
@@ -82,6 +83,7 @@ def steady(*, minutes: float = 10.0, share: float = 0.5, calibrate_s: float = 20
             async def watch() -> None:
                 while not over():
                     samples.append((time.monotonic() - began, resident_bytes(_pid(up))))
+                    own.append(resident_bytes(_pid(up), anonymous=True))
                     await asyncio.sleep(every_s)
 
             rate = share * full / SPANS_PER_REQUEST
@@ -96,7 +98,8 @@ def steady(*, minutes: float = 10.0, share: float = 0.5, calibrate_s: float = 20
     wrong = f"{peak / MIB:,.0f} MiB resident at most" if peak >= 1 << 30 else ""
     line = (
         f"steady: {minutes:g} min at {offered:,.0f} spans/s (full load {full:,.0f}), resident "
-        f"{_mean(late):,.0f} MiB, at most {peak / MIB:,.0f} MiB, slope {slope:+.1f} MiB/min"
+        f"{_mean(late):,.0f} MiB ({own[-1] / MIB:,.0f} at the end no file's), at most {peak / MIB:,.0f} MiB, "
+        f"slope {slope:+.1f} MiB/min; by minute: {_by_minute(samples)}"
     )
     return _outcome(line, sent.acknowledged * SPANS_PER_REQUEST, stored, ids, sent, wrong)
 
@@ -299,6 +302,12 @@ def _metric(up: Up, sample: str) -> float:
     with urllib.request.urlopen(f"{up.url}/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     return float(next(line for line in lines if line.startswith(sample)).rpartition(" ")[2])
+
+
+def _by_minute(samples: Sequence[tuple[float, int]]) -> str:
+    """The first sample of each minute, in MiB."""
+    first = {int(at // 60): size for at, size in reversed(samples)}
+    return " ".join(f"{first[minute] / MIB:.0f}" for minute in sorted(first))
 
 
 def _mean(samples: Sequence[tuple[float, float]]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
 
@@ -26,6 +27,9 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(3)
+    from maslens.cli.allocators import give_back
+
+    give_back(os.environ)
     from maslens.cli.main import main as command
 
     command()
