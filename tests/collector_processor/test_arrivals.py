@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -90,6 +92,62 @@ def test_more_than_may_wait_and_the_longest_waiting_is_let_go(
     assert set(calls.status) == set(streams[:5])
     assert running.receiver.metrics().intake.refused == {"busy": 5}
     served(address)
+
+
+def test_connections_have_a_limit_and_it_recovers(run: Run, connections: list[RawCalls]) -> None:
+    running = run(http=HttpLimits(max_connections=5))
+    address = f"127.0.0.1:{running.receiver.grpc_port}"
+    for _ in range(8):
+        connections.append(calls := RawCalls(address))
+        calls.listen(0.2)
+    give_up = time.monotonic() + 20
+    while sum(each.gone for each in connections) < 3 and time.monotonic() < give_up:
+        for each in connections:
+            each.listen(0.05)
+    assert [each.gone for each in connections] == [False] * 5 + [True] * 3
+    for each in connections:
+        each.close()
+    time.sleep(0.5)
+    served(address)
+
+
+def test_who_connects_and_says_nothing_is_let_go(run: Run) -> None:
+    running = run(http=HttpLimits(header_wait=timedelta(seconds=1)))
+    address = ("127.0.0.1", running.receiver.grpc_port)
+    with socket.create_connection(address, timeout=30) as silent, socket.create_connection(address, timeout=30) as half:
+        half.sendall(b"PRI * HTTP/2.0\r\n")
+        for each in (silent, half):
+            while each.recv(1000):  # its settings; then the end
+                pass
+    served(f"127.0.0.1:{running.receiver.grpc_port}")
+
+
+def test_what_is_handled_counts_too_and_is_given_back(run: Run) -> None:
+    """Whole messages that wait for their turn are held as much as halves are."""
+    go_on = threading.Event()
+
+    def slow(_signal: str, body: bytes) -> bytes:
+        go_on.wait(60)
+        return body
+
+    running = run(http=HttpLimits(max_buffered_bytes=8 * MIB), stages=(slow,))
+    endpoint = Endpoint("", f"127.0.0.1:{running.receiver.grpc_port}", ours=True)
+    body = trace_request(*["x" * 1000] * 2000)  # a good 2 MiB
+    with endpoint.channel() as channel:
+        call = channel.unary_unary(EXPORT)
+        held = [call.future(body, timeout=120) for _ in range(6)]
+        give_up = time.monotonic() + 60
+        while sum(each.done() for each in held) < 3 and time.monotonic() < give_up:
+            time.sleep(0.05)
+        go_on.set()
+        codes = [each.code() for each in held]
+        assert sorted(code.name for code in codes) == ["OK"] * 3 + ["UNAVAILABLE"] * 3
+        for each in held:
+            if each.code() == grpc.StatusCode.UNAVAILABLE:
+                assert "google.rpc.retryinfo-bin" in dict(each.trailing_metadata())
+        assert running.receiver.metrics().intake.refused == {"busy": 3}
+        for _ in range(6):  # all of it was given back
+            assert call(body, timeout=60) == b""
 
 
 @pytest.mark.slow

@@ -114,7 +114,7 @@ class Arrivals:
                 break
             together -= held[peer]
             for call in slow[peer]:
-                self._let_go(call, _TOO_MUCH)
+                self._let_go(call, TOO_MUCH)
         if self._calls:
             self._looking = asyncio.get_running_loop().call_later(_LOOK_EVERY_S, self._look)
 
@@ -133,7 +133,7 @@ class Arrivals:
 
 
 _TOO_SLOW: Final = LetGo(reason="slow", message="the message took too long", retry_after=None)
-_TOO_MUCH: Final = LetGo(reason="busy", message="too much is being received at once", retry_after=1)
+TOO_MUCH: Final = LetGo(reason="busy", message="too much is being received at once", retry_after=1)
 _TOO_MANY: Final = LetGo(reason="busy", message="too many calls wait for their message", retry_after=1)
 
 

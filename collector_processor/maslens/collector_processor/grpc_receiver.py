@@ -21,7 +21,7 @@ from maslens.collector_processor.answers import (
     failure,
     success,
 )
-from maslens.collector_processor.arrivals import Arrivals, LetGo
+from maslens.collector_processor.arrivals import TOO_MUCH, Arrivals, LetGo
 from maslens.collector_processor.errors import ConfigError, Refused
 from maslens.collector_processor.http_server import HttpLimits
 from maslens.collector_processor.intake import Intake
@@ -138,6 +138,8 @@ class GrpcReceiver:
                 self._sink.refused("malformed")
                 await _abort(context, _NO_MESSAGE)
                 return b""
+            if arrivals.handling and arrivals.handling + len(body) > self._limits.max_buffered_bytes:
+                await self._let_go(context, TOO_MUCH)
             arrivals.handling += len(body)
             try:
                 return await self._export(signal, grant, body, context)
