@@ -164,7 +164,7 @@ def test_no_span_has_come_and_then_every_mistake_that_spans_show(up: Up) -> None
     def counted() -> bool:
         return answer("query", "SELECT sum(duplicate_spans) AS n FROM sessions", f"--url={up.url}") == [{"n": 1}]
 
-    eventually(counted, within_s=60)
+    eventually(counted, within_s=180)
     found = doctor(data, cwd=folder)
     well(found, "spans")
     for check, says, cure in (
@@ -283,6 +283,6 @@ def test_a_batch_that_the_store_refuses_for_good_is_found_and_taken_once_the_cau
 
 def test_every_mistake_of_the_page_was_made_above(request: pytest.FixtureRequest) -> None:
     ran = {item.function.__name__ for item in request.session.items if item.module is request.module}
-    if len(ran) < 12:
+    if len(ran) < 11:
         pytest.skip("only a part of this file ran")
     assert {"disk"} >= LISTED - _MADE  # no small disk may be mounted everywhere

@@ -21,8 +21,10 @@ SYMPTOMS = (
         said="spans start in the future",
         cure="set the sender's clock (NTP); durations stay right, times and windows do not",
         sql="""
-SELECT countIf(future) AS bad, count() AS of, anyIf(ServiceName, future) AS example
-FROM (SELECT ServiceName, Timestamp > now64(9) + INTERVAL 2 MINUTE AS future FROM agent_spans)""",
+SELECT uniqCombined64If(id, future) AS bad, uniqCombined64(id) AS of, anyIf(ServiceName, future) AS example
+FROM (
+    SELECT (TraceId, SpanId) AS id, ServiceName, Timestamp > now64(9) + INTERVAL 2 MINUTE AS future FROM agent_spans
+)""",
     ),
     Symptom(
         check="agents",
@@ -37,7 +39,8 @@ FROM (SELECT model, agent IN ('', '(unattributed)') AS nobodys FROM llm_calls)""
         said="spans lost attributes in the app's SDK",
         cure="set OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT=10000 in the app: what is dropped first is tokens and model",
         sql="""
-SELECT countIf(DroppedAttributes > 0) AS bad, count() AS of, anyIf(SpanName, DroppedAttributes > 0) AS example
+SELECT uniqCombined64If((TraceId, SpanId), DroppedAttributes > 0) AS bad, uniqCombined64((TraceId, SpanId)) AS of,
+    anyIf(SpanName, DroppedAttributes > 0) AS example
 FROM agent_spans""",
     ),
     Symptom(
