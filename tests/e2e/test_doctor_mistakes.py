@@ -175,7 +175,7 @@ def test_no_span_has_come_and_then_every_mistake_that_spans_show(up: Up) -> None
         ("prices", "(of-no-price)", "genai-prices"),
         ("session ids", "", "gen_ai.conversation.id"),
         ("double instrumentation", "instrumentor-one and instrumentor-two", "switch"),
-        ("repeated spans", "", "twice"),
+        ("repeated spans", "1 of 6 spans arrived more than once", "the same spans"),
     ):
         made(found, check, "warn", says=says, cure=cure)
 
