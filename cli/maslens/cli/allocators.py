@@ -14,15 +14,18 @@ DEFAULTS = {
     "_RJEM_MALLOC_CONF": "background_thread:true,dirty_decay_ms:500,muzzy_decay_ms:0",  # Polars
     "ARROW_DEFAULT_MEMORY_POOL": "system",  # else pages of its own again, a few megabytes at a time
 }
-_M_ARENA_MAX = -8  # malloc.h; MALLOC_ARENA_MAX is read before Python starts
-_ARENAS = 2  # else eight for each core, and threads come and go
+# malloc.h's numbers; the variables of the same names are read before Python starts.
+_GLIBC = {
+    "MALLOC_ARENA_MAX": (-8, 2),  # else eight for each core, and threads come and go
+    "MALLOC_MMAP_THRESHOLD_": (-3, 1 << 20),  # else it grows, and large columns lie between small things that stay
+}
 
 
 def give_back(environ: MutableMapping[str, str]) -> None:
     """Set what is not set; on another C library than glibc the last of the four stays as it is."""
-    for name, value in DEFAULTS.items():
-        environ.setdefault(name, value)
-    if "MALLOC_ARENA_MAX" not in environ:
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-        if mallopt is not None:
-            mallopt(_M_ARENA_MAX, _ARENAS)
+    for name, told in DEFAULTS.items():
+        environ.setdefault(name, told)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for name, (parameter, value) in _GLIBC.items():
+        if mallopt is not None and name not in environ:
+            mallopt(parameter, value)
