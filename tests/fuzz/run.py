@@ -74,6 +74,7 @@ def _with_atheris(name: str, seconds: float) -> int:
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(TARGETS[name].seeds):
         (corpus / f"seed-{number}").write_bytes(seed)
+    TARGETS[name].ready()
     options = [f"-max_total_time={int(max(1, seconds))}", "-max_len=4096", "-timeout=20", "-rss_limit_mb=3000"]
     atheris.Setup([name, str(corpus), *options, f"-artifact_prefix={FOLDER / name}-"], lambda data: check(name, data))
     atheris.Fuzz()

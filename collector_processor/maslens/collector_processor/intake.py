@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from maslens.collector_processor.answers import Taken, rejection_message
-from maslens.collector_processor.errors import Refused
+from maslens.collector_processor.errors import Malformed, Refused
 from maslens.collector_processor.flattening import flatten_request
 from maslens.collector_processor.inspection import Window, inspect
 from maslens.collector_processor.mending import mend
@@ -31,6 +31,8 @@ def prepare(signal: Signal, body: bytes, *, now_ns: int, window: Window, stages:
         body, items, rejected = mended.body, mended.items, dict(mended.rejected)
         if not found.readable:  # only now it can be told
             found = inspect(signal, body, bounds)
+            if items and not found.readable:
+                raise Malformed("a field is not of the type it must be")  # a library skips it; the engine would not
     if found.nested and items:
         body = flatten_request(signal, body)
     if items:
