@@ -195,6 +195,25 @@ def asking(tool_name: str, *, carried_out: bool) -> Emitted:
     return trace
 
 
+@pytest.mark.parametrize("tools", [[], [{"type": "function", "name": "transfer_to_legal", "parameters": {}}]])
+def test_a_response_told_whole_asks_for_none_of_the_tools_that_it_lists(tools: list[dict[str, Any]]) -> None:
+    response = {
+        "object": "response", "instructions": "use transfer_to_legal", "max_tool_calls": None, "tools": tools,
+        "parallel_tool_calls": True, "output": [{"type": "message", "content": [{"text": "no"}]}],
+    }  # fmt: skip
+    trace = Emitted(scope="logfire.openai_agents")
+    kind = "logfire.msg_template"
+    run = trace.span("Agent run", 0, 99, given={kind: "Agent run: {name!r}", "name": "triage"})
+    trace.span("Function: lookup", 1, 2, run, {kind: "Function: {name}", "name": "lookup"})
+    told = {kind: "Responses API", "gen_ai.request.model": "m", "response": response}
+    trace.span("Responses API", 10, 20, run, told)
+    later = trace.span("Agent run", 100, 120, given={kind: "Agent run: {name!r}", "name": "legal"})
+    trace.span("Responses API", 101, 110, later, told)
+    found = facts(trace)
+    assert (errors(found), outcome(found)) == ([], "success")
+    assert {row[2] for row in edges(found)} <= {"sequence"}
+
+
 def test_a_failure_that_leaves_no_mark_is_found_by_what_was_asked_and_never_carried_out() -> None:
     found = facts(asking("transfer_to_legal", carried_out=False))
     assert errors(found) == [("triage", "tool_not_found", False)]

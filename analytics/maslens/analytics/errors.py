@@ -18,7 +18,7 @@ from .forest import Flags, Ints
 from .handoffs import Edge
 from .runs import Run, Runs
 from .spans import Spans
-from .transfers import IN_ANSWER
+from .transfers import IN_ANSWER, said_alone
 
 # LangGraph leaves its nodes by raising these.
 _STEERING: Final = r"\b(?:ParentCommand|GraphInterrupt|GraphBubbleUp|NodeInterrupt|GraphDelegate)\b"
@@ -30,6 +30,8 @@ _CANCELLED: Final = r"\b(?:CancelledError|OperationCancelled|TaskCancelled)\b"
 # AutoGen tells every idle agent of a failed team about it, and each says that it cannot handle that.
 _ECHO: Final = r"Unhandled message in agent container"
 _TOOL_CALL: Final = r"tool_call|function_call|ToolCall"
+# An answer that is told with all its settings has these words too and asks for nothing.
+_NO_TOOL_CALL: Final = r"""\w*(?:tool_calls?|function_call)\w*\\*["']\s*:\s*(?:null|None|true|false|\d+|\[\s*\])"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +212,10 @@ def _not_carried_out(
     spans: Spans, calls: ModelCalls, last_calls: Ints, explained: set[int], work: _Work
 ) -> Iterator[Mishap]:
     """Runs that ended in asking for a tool which nobody carried out, from an emitter that shows tools."""
-    answers = calls.told["OutputContent"].gather(last_calls)
+    answers = said_alone(calls.told["OutputContent"].gather(last_calls))
     asking = answers.str.contains(_TOOL_CALL)
+    if asking.any():
+        asking &= answers.str.replace_all(_NO_TOOL_CALL, "").str.contains(_TOOL_CALL)
     if not asking.any():
         return
     acting = spans.frame.filter(pl.col("Kind").is_in(["tool", "handoff"]))

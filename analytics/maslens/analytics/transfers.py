@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -66,8 +67,27 @@ def _unescaped(text: str) -> str:
 
 def answered_transfers(answers: pl.Series) -> list[list[str]]:
     """Per model answer the targets that its tool calls hand over to."""
+    answers = said_alone(answers)
     found = answers.str.extract_all(IN_ANSWER).to_list()
     return [_targets(tools, answer) if tools else [] for tools, answer in zip(found, answers, strict=True)]
+
+
+def said_alone(answers: pl.Series) -> pl.Series:
+    """Answers without what a whole response of a provider repeats of the question: the tools that could be called."""
+    whole = answers.str.contains(_WHOLE_RESPONSE)
+    if not whole.any():
+        return answers
+    return pl.Series([_said(text) if all_of_it else text for text, all_of_it in zip(answers, whole, strict=True)])
+
+
+_WHOLE_RESPONSE: Final = r'^\{(?s:.*)(?:"object"\s*:\s*"response"|"tools"\s*:\s*\[\s*\{)'
+
+
+def _said(response: str) -> str:
+    document = parsed(response)
+    if not isinstance(document, dict):
+        return response
+    return json.dumps({key: value for key, value in document.items() if key not in ("tools", "instructions")})
 
 
 def _targets(tools: list[str], answer: str) -> list[str]:
