@@ -7,7 +7,7 @@ import pytest
 from maslens.analytics import names
 from maslens.analytics.facts import compute
 
-from tests.analytics.made_spans import Trace, frame
+from tests.analytics.made_spans import Trace, edges, frame
 
 
 def agents(*traces: Trace) -> list[tuple[str, str]]:
@@ -283,3 +283,16 @@ def test_a_call_beside_the_span_of_its_agent_is_the_agents_and_one_at_another_ti
     facts = compute(frame(trace))
     assert facts.llm_calls.select("agent", "input_tokens").rows() == [("researcher", 5), ("(unattributed)", 7)]
     assert facts.agent_runs["agent"].to_list() == ["researcher"]
+
+
+def test_a_workflow_with_a_node_called_model_is_the_agent_of_its_name_and_no_other_is() -> None:
+    trace = Trace(Dialect="openlit", Framework="langgraph")
+    top = trace.span("invoke_workflow desk", "workflow", 0, 99, WorkflowName="desk")
+    for number, name in enumerate(("triage", "billing")):
+        begin = 10 + 40 * number
+        graph = trace.span(f"invoke_workflow {name}", "workflow", begin, begin + 30, top, WorkflowName=name)
+        trace.span("invoke_agent model", "agent", begin + 1, begin + 20, graph)
+        trace.call(begin + 2, begin + 19, top, (100 + number, 10))
+    found = compute(frame(trace))
+    assert found.llm_calls.select("agent", "input_tokens").rows() == [("triage", 100), ("billing", 101)]
+    assert edges(found.handoffs, "evidence") == [("triage", "billing", "sequence")]

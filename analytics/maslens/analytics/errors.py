@@ -220,10 +220,14 @@ def _not_carried_out(
         return
     acting = spans.frame.filter(pl.col("Kind").is_in(["tool", "handoff"]))
     shown = set(acting.select("TraceId", "ScopeName").unique().iter_rows())
+    times = acting.group_by("TraceId", "ToolName").agg(pl.col("Timestamp").max().dt.timestamp("ns")).iter_rows()
+    latest = {(trace, tool): at for trace, tool, at in times}  # also where the tool is not the run's own doing
     rows = calls.rows[last_calls[asking.to_numpy()]].tolist()
     for row, transfers in zip(rows, answers.filter(asking).str.extract_all(IN_ANSWER).to_list(), strict=True):
         number, end = int(work.runs.of_span[row]), spans.ends[row]
         told = transfers or spans.framework[row] == "openai_agents"
+        if any(latest.get((spans.trace[row], tool), -1) >= spans.starts[row] for tool in transfers):
+            continue
         if not told or number in explained or (spans.trace[row], spans.text("ScopeName", row)) not in shown:
             continue
         if work.last_begun[number] <= spans.starts[row] and not work.went_on(number, row, end):

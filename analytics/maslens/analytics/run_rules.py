@@ -49,6 +49,7 @@ def draft_runs(spans: Spans, calls: ModelCalls) -> Draft:
     draft = Draft(np.full(len(spans), -1, dtype=np.int64))
     called = spans.mask(calls.rows)
     _told_by_kind(spans, draft)
+    _told_by_model_nodes(spans, draft)
     _told_by_graph(spans, called, draft)
     _told_by_moderators(spans, called, draft)
     _told_by_steps(spans, draft)
@@ -73,6 +74,18 @@ def _told_by_kind(spans: Spans, draft: Draft) -> None:
             draft.add(name, "agent_name", [row])
         elif (name := spans.called[row]) and (not inside_named[row] or name != spans.text("SpanName", row)):
             draft.add(name, "span_name", [row])  # inside a named agent a plain word is a part of it, `X.run` is not
+
+
+def _told_by_model_nodes(spans: Spans, draft: Draft) -> None:
+    """OpenLIT on LangGraph: the graph that `create_agent` makes is told as a workflow of the agent's name (without its
+    kind if control left it), and what it is known by is its node `model`, told as an agent."""
+    nodes = (spans.frame["Dialect"] == "openlit").to_numpy() & (
+        spans.frame["SpanName"] == "invoke_agent model"
+    ).to_numpy()
+    for row in dict.fromkeys(spans.forest.parent[nodes].tolist()):
+        name = names.clean(spans.text("WorkflowName", row)) if row >= 0 else ""
+        if name and spans.kind[row] in ("workflow", "other") and draft.anchor[row] < 0:
+            draft.add(name, "graph_agent", [row])
 
 
 def _told_by_graph(spans: Spans, called: Flags, draft: Draft) -> None:
@@ -261,6 +274,10 @@ def _told_beside(spans: Spans, called: Flags, draft: Draft) -> None:
             & (spans.start[idle] <= spans.start[row])
             & (spans.end[idle] >= spans.end[row])
         ]
+        if not len(lasting):  # a stream is told until it was read, after its node had ended
+            begun = (spans.start[idle] <= spans.start[row]) & (spans.start[row] <= spans.end[idle])
+            lasting = idle[(spans.trace[idle] == spans.trace[row]) & begun]
+            lasting = lasting if len(lasting) == 1 else lasting[:0]
         if len(lasting):
             narrowest = min(lasting.tolist(), key=lambda at: (int(spans.end[at] - spans.start[at]), at))
             draft.anchor[row] = draft.anchor[narrowest]
