@@ -69,7 +69,7 @@ LACKS: tuple[Lack, ...] = (
     Lack(
         "langgraph-openlit-*",
         ("agents", "tokens", "handoffs", "tools", "outcome"),
-        "agents are called `model`, calls are beside them, streamed usage is a guess, no steps: branches look like a line",
+        "agents are called `model`, calls are beside, usage of streams is a guess; branches look like a line",
         "the OpenInference instrumentor instead",
     ),
     Lack(
