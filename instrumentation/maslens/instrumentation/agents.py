@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from random import getrandbits
 from typing import Any, TypeAlias
 
 from maslens.instrumentation.carried import (
@@ -22,7 +21,7 @@ from maslens.instrumentation.carried import (
 from maslens.instrumentation.carrier import opened
 from maslens.instrumentation.digest import digest, json_text
 from maslens.instrumentation.guard import quiet
-from maslens.instrumentation.operation import Operation, SpanSpec, _WithOutcome
+from maslens.instrumentation.operation import Operation, SpanSpec, _WithOutcome, new_id
 from maslens.instrumentation.runtime import runtime
 from maslens.semconv import attributes as names
 from opentelemetry.context import Context
@@ -49,8 +48,6 @@ class Handoff(Operation[HandoffSpec]):
     workflow by itself; over HTTP through baggage; over a queue with `agent(name, handoff=message_carrier)`.
     """
 
-    __slots__ = ("id",)
-
     def __init__(self, spec: HandoffSpec) -> None:
         super().__init__(spec)
         self.id = ""
@@ -70,7 +67,7 @@ class Handoff(Operation[HandoffSpec]):
 
     def _begin(self, outer: Context) -> Context:
         state = current(outer)
-        self.id = f"{getrandbits(64):016x}"
+        self.id = new_id()
         more = {names.MAS_HANDOFF_ID: self.id, **_fingerprint(self._resolved(self._spec.passed))}
         span = self._start(outer, state, more)
         transfers = transfers_of(state)
@@ -87,7 +84,7 @@ class Handoff(Operation[HandoffSpec]):
 TakenUp: TypeAlias = "Handoff | Mapping[str, Any] | str"
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class AgentSpec(SpanSpec):
     instance: str | None = None
     passed: Any = NOT_GIVEN
@@ -97,11 +94,7 @@ class AgentSpec(SpanSpec):
 class Agent(_WithOutcome[AgentSpec]):
     """One invocation of an agent."""
 
-    __slots__ = ("handoff_id",)
-
-    def __init__(self, spec: AgentSpec) -> None:
-        super().__init__(spec)
-        self.handoff_id: str | None = None  # the handoff this invocation took up
+    handoff_id: str | None = None  # the handoff this invocation took up
 
     def _begin(self, outer: Context) -> Context:
         spec, state = self._spec, current(outer)
@@ -110,7 +103,7 @@ class Agent(_WithOutcome[AgentSpec]):
             taken, transfers = taken_up(state, name)
         else:
             taken, transfers, state = _given(self._resolved(spec.handoff), name, state)
-        instance = spec.instance or f"{getrandbits(64):016x}"
+        instance = spec.instance or new_id()
         more: dict[str, Any] = {names.MAS_AGENT_INSTANCE_ID: instance}
         links = spec.links
         if taken is not None:
@@ -122,20 +115,18 @@ class Agent(_WithOutcome[AgentSpec]):
         if spec.passed is not NOT_GIVEN:
             more.update(_fingerprint(self._resolved(spec.passed)))
         span = self._start(outer, state, more, links)
-        who = {names.GEN_AI_AGENT_NAME: name, names.MAS_AGENT_INSTANCE_ID: instance}
         carried = without_handoff(state.baggage) if names.MAS_HANDOFF_ID in state.baggage else state.baggage
+        who = {names.GEN_AI_AGENT_NAME: name, names.MAS_AGENT_INSTANCE_ID: instance}
         return entered(outer, State({**carried, **who}, {**state.stamp, **who}, transfers), span)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class ToolSpec(SpanSpec):
     arguments: Any = NOT_GIVEN
 
 
 class Tool(Operation[ToolSpec]):
     """One call of a tool by the current agent."""
-
-    __slots__ = ()
 
     @quiet
     def result(self, value: Any) -> None:
@@ -144,7 +135,8 @@ class Tool(Operation[ToolSpec]):
             self.set(names.GEN_AI_TOOL_CALL_RESULT, _as_text(value))
 
     def _returned(self, value: Any) -> None:
-        self.result(value)
+        if runtime.capture_content:
+            self.result(value)
 
     def _begin(self, outer: Context) -> Context:
         state = current(outer)
@@ -158,11 +150,11 @@ class Tool(Operation[ToolSpec]):
         """The arguments of the decorated call, by name where the signature says them."""
         if self._call is None:
             return NOT_GIVEN
-        call = self._call
+        function, args, kwargs = self._call
         try:
-            bound = inspect.signature(call.function).bind(*call.args, **call.kwargs).arguments
+            bound = inspect.signature(function).bind(*args, **kwargs).arguments
         except (TypeError, ValueError):
-            return {"args": call.args, **call.kwargs}
+            return {"args": args, **kwargs}
         return {name: value for name, value in bound.items() if name not in ("self", "cls")}
 
 

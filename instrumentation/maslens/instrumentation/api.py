@@ -45,6 +45,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _AGENT_TYPE = "gen_ai.agent.type"  # OpenLIT's names; ours has none for what an agent could do but did not
 _AGENT_HANDOFFS = "gen_ai.agent.handoffs"
 _NONE: tuple[Any, ...] = ()
+_UNNAMED_AGENT = ("invoke_agent", names.GEN_AI_AGENT_NAME)
+_UNNAMED_TOOL = ("execute_tool", names.GEN_AI_TOOL_NAME)
 More: TypeAlias = "Mapping[str, Any] | None"
 
 
@@ -98,29 +100,35 @@ def agent(
     """
     if callable(name):
         return agent()(name)
-    optional = {
-        names.GEN_AI_AGENT_VERSION: version,
-        names.GEN_AI_AGENT_DESCRIPTION: description,
-        names.MAS_AGENT_ROLE: role,
-        names.MAS_AGENT_CONFIG_HASH: config_hash,
-        names.MAS_CONTEXT_STRATEGY: context_strategy,
-        names.MAS_CONTEXT_TOKENS: context_tokens,
-    }
     called = _word(name, "agent")
-    spec = AgentSpec(
-        name=f"invoke_agent {called}",
-        attributes=_known(
-            {names.GEN_AI_OPERATION_NAME: "invoke_agent", names.GEN_AI_AGENT_NAME: called}, optional, attributes
-        ),
-        links=_NONE
-        if joins is _NONE and retries is None and triggered_by is None
-        else (*_links("join", joins), *_links("retry", [retries]), *_links("triggered_by", [triggered_by])),
-        unnamed=("invoke_agent", names.GEN_AI_AGENT_NAME) if name is None else None,
-        instance=None if instance is None else _word(instance, ""),
-        passed=context,
-        handoff=handoff,
+    said: dict[str, Any] = {names.GEN_AI_OPERATION_NAME: "invoke_agent", names.GEN_AI_AGENT_NAME: called}
+    if version is not None:
+        said[names.GEN_AI_AGENT_VERSION] = attribute(version)
+    if description is not None:
+        said[names.GEN_AI_AGENT_DESCRIPTION] = attribute(description)
+    if role is not None:
+        said[names.MAS_AGENT_ROLE] = attribute(role)
+    if config_hash is not None:
+        said[names.MAS_AGENT_CONFIG_HASH] = attribute(config_hash)
+    if context_strategy is not None:
+        said[names.MAS_CONTEXT_STRATEGY] = attribute(context_strategy)
+    if context_tokens is not None:
+        said[names.MAS_CONTEXT_TOKENS] = attribute(context_tokens)
+    if attributes is not None:
+        _add(said, attributes)
+    return Agent(
+        AgentSpec(
+            f"invoke_agent {called}",
+            said,
+            _NONE
+            if joins is _NONE and retries is None and triggered_by is None
+            else (*_links("join", joins), *_links("retry", [retries]), *_links("triggered_by", [triggered_by])),
+            _UNNAMED_AGENT if name is None else None,
+            None if instance is None else _word(instance, ""),
+            context,
+            handoff,
+        )
     )
-    return Agent(spec)
 
 
 @overload
@@ -230,21 +238,12 @@ def tool(
     if callable(name):
         return tool()(name)
     called = _word(name, "tool")
-    spec = ToolSpec(
-        name=f"execute_tool {called}",
-        attributes=_known(
-            {
-                names.GEN_AI_OPERATION_NAME: "execute_tool",
-                names.GEN_AI_TOOL_NAME: called,
-                names.GEN_AI_TOOL_TYPE: kind,
-            },
-            {names.GEN_AI_TOOL_CALL_ID: call_id},
-            attributes,
-        ),
-        unnamed=("execute_tool", names.GEN_AI_TOOL_NAME) if name is None else None,
-        arguments=arguments,
-    )
-    return Tool(spec)
+    said = {names.GEN_AI_OPERATION_NAME: "execute_tool", names.GEN_AI_TOOL_NAME: called, names.GEN_AI_TOOL_TYPE: kind}
+    if call_id is not None:
+        said[names.GEN_AI_TOOL_CALL_ID] = attribute(call_id)
+    if attributes is not None:
+        _add(said, attributes)
+    return Tool(ToolSpec(f"execute_tool {called}", said, _NONE, _UNNAMED_TOOL if name is None else None, arguments))
 
 
 def handoff(
@@ -296,15 +295,12 @@ def handoff(
 def llm(model: str, /, *, provider: str | None = None, operation: str = "chat", attributes: More = None) -> ModelCall:
     """One call of a model by a client that no library instruments; tell `usage` and `response` what came back."""
     called, verb = _word(model, "unknown"), _word(operation, "chat")
-    spec = SpanSpec(
-        name=f"{verb} {called}",
-        attributes=_known(
-            {names.GEN_AI_OPERATION_NAME: verb, names.GEN_AI_REQUEST_MODEL: called},
-            {names.GEN_AI_PROVIDER_NAME: provider},
-            attributes,
-        ),
-    )
-    return ModelCall(spec)
+    said = {names.GEN_AI_OPERATION_NAME: verb, names.GEN_AI_REQUEST_MODEL: called}
+    if provider is not None:
+        said[names.GEN_AI_PROVIDER_NAME] = attribute(provider)
+    if attributes is not None:
+        _add(said, attributes)
+    return ModelCall(SpanSpec(f"{verb} {called}", said))
 
 
 def consensus(
@@ -496,16 +492,21 @@ def _said_if_known(said: Any) -> Any:
 
 
 def _known(known: dict[str, Any], optional: Mapping[str, Any], more: More = None) -> dict[str, Any]:
-    """`known`, and what is given of the others; it runs for every block, so it adds in place."""
-    for key, value in optional.items():
-        if value is not None:
-            known[key] = value if type(value) is str else attribute(value)
-    if more is not None and isinstance(more, Mapping):
-        try:
-            known.update({_word(key, "?"): attribute(value) for key, value in more.items() if value is not None})
-        except Exception as mistake:
-            swallowed("attributes", mistake)
+    """`known`, and what is given of the others."""
+    known.update((key, attribute(value)) for key, value in optional.items() if value is not None)
+    if more is not None:
+        _add(known, more)
     return known
+
+
+def _add(known: dict[str, Any], more: Mapping[str, Any]) -> None:
+    try:
+        if type(more) is dict or isinstance(more, Mapping):
+            for key, value in more.items():
+                if value is not None:
+                    known[_word(key, "?")] = attribute(value)
+    except Exception as mistake:
+        swallowed("attributes", mistake)
 
 
 def _entries(session: str | None, experiment: str | None, variant: str | None) -> dict[str, str]:

@@ -99,19 +99,29 @@ def normalised(name: str) -> str:
 def current(context: Context) -> State:
     """What holds for a span started in `context`, the nearest first: what the parent says where another library
     started it since our own state was made, what others have put into baggage since, our own state."""
-    state, carried = context.get(STATE), context.get(BAGGAGE)
+    state, carried, parent = context.get(STATE), context.get(BAGGAGE), context.get(SPAN)
     if type(state) is State and carried is state.baggage:
+        if parent is context.get(UNDER):
+            return state
         changed = False
     else:
         before = state if type(state) is State else NOTHING
         baggage = cast("Mapping[str, object]", carried or _EMPTY)
         changed = names.GEN_AI_AGENT_NAME in baggage
         state = _read(baggage, before) if baggage or before is not NOTHING else NOTHING
-    parent = context.get(SPAN)
-    return state if parent is context.get(UNDER) else _nearer(state, getattr(parent, "attributes", None), changed)
+        if parent is context.get(UNDER):
+            return state
+    return _nearer(state, said_by(parent), changed)
 
 
-def _nearer(state: State, said: Mapping[str, Any] | None, changed: bool) -> State:
+def said_by(span: Any) -> Mapping[str, Any]:
+    """The attributes of a span, as the SDK keeps them: its own view of them answers much more slowly."""
+    kept = getattr(span, "_attributes", None)
+    found = getattr(kept, "_dict", None)
+    return found if type(found) is dict else getattr(span, "attributes", None) or _EMPTY
+
+
+def _nearer(state: State, said: Mapping[str, Any], changed: bool) -> State:
     if not said:
         return state
     nearer = {} if changed else {key: said[key] for key in _OF_THE_AGENT if key in said}
@@ -130,7 +140,9 @@ def _read(carried: Mapping[str, object], before: State) -> State:
 def entered(context: Context, state: State, span: Span | None = None) -> Context:
     """`context` with `state`, its baggage and `span` current in it."""
     under = context.get(SPAN) if span is None else span
-    return Context({**context, STATE: state, BAGGAGE: state.baggage, SPAN: under, UNDER: under})
+    inside = context.copy()
+    inside[STATE], inside[BAGGAGE], inside[SPAN], inside[UNDER] = state, state.baggage, under, under
+    return Context(inside)
 
 
 def carrying(state: State, entries: Mapping[str, str]) -> State:
@@ -153,10 +165,11 @@ def transfers_of(state: State) -> Transfers:
 def taken_up(state: State, agent: str) -> tuple[Transfer | None, Transfers]:
     """The handoff `agent` takes up by starting now, if one names it, and the waiting handoffs it starts among."""
     handoff_id = state.baggage.get(names.MAS_HANDOFF_ID)  # nested in the handoff's block, or from another process
-    target = state.baggage.get(names.GEN_AI_TRANSFER_TARGET_NAME)
-    if isinstance(handoff_id, str) and isinstance(target, str) and normalised(target) == normalised(agent):
-        transfers = transfers_of(state)
-        return transfers.take(target, handoff_id) or Transfer(handoff_id, target), transfers
+    if isinstance(handoff_id, str):
+        target = state.baggage.get(names.GEN_AI_TRANSFER_TARGET_NAME)
+        if isinstance(target, str) and normalised(target) == normalised(agent):
+            transfers = transfers_of(state)
+            return transfers.take(target, handoff_id) or Transfer(handoff_id, target), transfers
     if state.transfers is not None:
         return state.transfers.take(agent), state.transfers
     loose = _loose.get()

@@ -63,8 +63,6 @@ class EventSpec:
 class Said(Scope[EventSpec]):
     """An event at the end of a block or of a call, once what it says is known."""
 
-    __slots__ = ("_said",)
-
     _event = ""
     _needs: tuple[str, ...] = ()  # one of these must be known, else there is nothing to say
 
@@ -96,8 +94,6 @@ class Said(Scope[EventSpec]):
 class Vote(Said):
     """What one agent chose in a consensus; decorating a function, what it returns."""
 
-    __slots__ = ()
-
     _event = names.EVENT_MAS_VOTE_CAST
     _needs = (names.MAS_VOTE_OPTION,)
 
@@ -116,8 +112,6 @@ class Vote(Said):
 
 class Feedback(Said):
     """A judgement on a span, a run or a handoff; decorating a function, what it returns."""
-
-    __slots__ = ()
 
     _event = names.EVENT_GEN_AI_EVALUATION_RESULT
     _needs = (names.GEN_AI_EVALUATION_SCORE_VALUE, names.GEN_AI_EVALUATION_SCORE_LABEL)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextvars import ContextVar, Token
+from contextvars import Token
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 
 from maslens.instrumentation.guard import swallowed
-from opentelemetry.context import Context, attach, detach, get_current
+from maslens.instrumentation.here import enter, here, leave
+from opentelemetry.context import Context
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,33 +23,23 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 Spec = TypeVar("Spec")
 
-_place: ContextVar[object] = ContextVar("maslens_place")  # tells whether a token was made in the context we are in
-
-
-class Call(NamedTuple):
-    """A call of a decorated function, for settings that depend on its arguments."""
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+Call: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]"  # of a decorated function
 
 
 class Managed(Generic[Spec]):
     """Used for one `with` at a time, or as a decorator of functions that may run any number of times at once.
 
-    spec: what it was made with; it never changes, so that every call of a decorated function starts from it.
+    spec: what it was made with; it never changes, so that every call of a decorated function starts from it. What is
+    set later has its first value on the class: one is made for every block and every call.
     """
 
-    __slots__ = ("_call", "_inner", "_mark", "_outer", "_spec", "_token")
-
-    _mark: Token[object]
+    _call: Call | None = None  # for settings that depend on the arguments
+    _token: Token[Context] | None = None
+    _inner: Context | None = None  # stays None where starting failed
     _outer: Context
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
-        self._call: Call | None = None
-        self._token: Token[Context] | None = None
-        self._inner: Context | None = None  # stays None where starting failed
 
     # --- what a subclass says
 
@@ -73,7 +64,12 @@ class Managed(Generic[Spec]):
     # --- context manager
 
     def __enter__(self) -> Self:
-        self._enter()
+        try:
+            self._outer = outer = here()
+            self._inner = inner = self._begin(outer)
+            self._token = enter(inner)
+        except Exception as mistake:
+            swallowed(f"{type(self).__name__} start", mistake)
         return self
 
     def __exit__(
@@ -82,51 +78,38 @@ class Managed(Generic[Spec]):
         self._exit(error)
 
     async def __aenter__(self) -> Self:
-        self._enter()
-        return self
+        return self.__enter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._exit(error)
 
-    def _enter(self) -> None:
-        try:
-            self._outer = get_current()
-            self._inner = self._begin(self._outer)
-            self._resume()
-        except Exception as mistake:
-            swallowed(f"{type(self).__name__} start", mistake)
-
     def _exit(self, error: BaseException | None) -> None:
         try:
-            self._leave()
+            if self._token is not None:
+                self._leave(self._token)
             self._finish(error)
         except Exception as mistake:
             swallowed(f"{type(self).__name__} end", mistake)
 
     def _resume(self) -> None:
         if self._inner is not None:
-            self._token = attach(self._inner)
-            self._mark = _place.set(self)
+            self._token = enter(self._inner)
 
-    def _leave(self) -> None:
-        token, self._token = self._token, None
-        if token is None:
-            return
+    def _leave(self, token: Token[Context]) -> None:
+        self._token = None
         try:
-            _place.reset(self._mark)
+            leave(token)
         except ValueError:  # begun in another task or thread: restore only what is visibly ours
-            if get_current() is self._inner:
-                attach(self._outer)
-            return
-        detach(token)
+            if here() is self._inner:
+                enter(self._outer)
 
     def _suspend(self) -> None:
         """Between two steps of a generator: whatever its body made current waits with it."""
         if self._token is not None:
-            self._inner = get_current()
-            self._leave()
+            self._inner = here()
+            self._leave(self._token)
 
     # --- decorator
 
@@ -190,19 +173,22 @@ class Managed(Generic[Spec]):
         """A setting given as a function is asked for the call at hand; any other is itself."""
         if not callable(value):
             return value
-        return value(*self._call.args, **self._call.kwargs) if self._call is not None else value()
+        if self._call is None:
+            return value()
+        _, args, kwargs = self._call
+        return value(*args, **kwargs)
 
     def _started(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Managed[Any]:
         try:
             fresh = self._fresh()
-            fresh._call = Call(function, args, kwargs)
+            fresh._call = (function, args, kwargs)
         except Exception as mistake:
             swallowed(f"{type(self).__name__} call", mistake)
             return _Nothing(None)
         return fresh
 
     def _run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._enter()
+        self.__enter__()
         try:
             value = function(*args, **kwargs)
         except BaseException as error:
@@ -228,7 +214,7 @@ class Managed(Generic[Spec]):
         if begun:
             self._resume()
         else:
-            self._enter()
+            self.__enter__()
         try:
             value = await work
         except BaseException as error:
@@ -241,7 +227,7 @@ class Managed(Generic[Spec]):
         step: Callable[..., Any] = work.send
         sent: Any = None
         if not begun:
-            self._enter()
+            self.__enter__()
             self._suspend()
         while True:
             self._resume()
@@ -270,7 +256,7 @@ class Managed(Generic[Spec]):
         step: Callable[..., Any] = work.asend
         sent: Any = None
         if not begun:
-            self._enter()
+            self.__enter__()
             self._suspend()
         while True:
             self._resume()
@@ -298,8 +284,6 @@ class Managed(Generic[Spec]):
 
 class _Nothing(Managed[None]):
     """Stands in where ours could not be made: the app's function runs, nothing is recorded."""
-
-    __slots__ = ()
 
     def _begin(self, outer: Context) -> Context:
         return outer

@@ -22,9 +22,9 @@ Attributes: TypeAlias = Mapping[str, Any]
 _NOT_ERRORS = (GeneratorExit, StopIteration, StopAsyncIteration)  # a consumer that stops early is not a failure
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class SpanSpec:
-    """Nobody changes one; it is not frozen because it is made for every block, and freezing costs twice the rest."""
+    """Nobody changes one. Made for every block: freezing it would cost twice the rest, naming its arguments once."""
 
     name: str
     attributes: Attributes
@@ -38,13 +38,8 @@ SomeSpec = TypeVar("SomeSpec", bound=SpanSpec)
 class Operation(Managed[SomeSpec]):
     """What the app holds while a span is open; nothing called on it ever raises."""
 
-    __slots__ = ("_span",)
-
     _kind: ClassVar[SpanKind] = SpanKind.INTERNAL
-
-    def __init__(self, spec: SomeSpec) -> None:
-        super().__init__(spec)
-        self._span: Span = INVALID_SPAN
+    _span: Span = INVALID_SPAN
 
     @property
     def span(self) -> Span:
@@ -91,8 +86,8 @@ class Operation(Managed[SomeSpec]):
     def _start(self, outer: Context, state: State, more: Attributes = {}, links: Sequence[Link] = ()) -> Span:  # noqa: B006 - read only
         spec = self._spec
         attributes = {**state.stamp, **spec.attributes, **more}
-        self._span = tracer().start_span(spec.name, outer, self._kind, attributes, links or spec.links)
-        return self._span
+        self._span = span = tracer().start_span(spec.name, outer, self._kind, attributes, links or spec.links)
+        return span
 
     def _finish(self, error: BaseException | None) -> None:
         span = self._span
@@ -103,9 +98,12 @@ class Operation(Managed[SomeSpec]):
             span.end()
 
 
-class _WithOutcome(Operation[SomeSpec]):
-    __slots__ = ()
+def new_id() -> str:
+    """16 random hex digits, as a span's id has."""
+    return format(getrandbits(64), "016x")
 
+
+class _WithOutcome(Operation[SomeSpec]):
     def outcome(self, outcome: str) -> None:
         """How it went: success, partial, failure, abandoned, cancelled."""
         self.set(names.MAS_TASK_OUTCOME, outcome)
@@ -123,8 +121,6 @@ class WorkflowSpec(SpanSpec):
 class Workflow(_WithOutcome[WorkflowSpec]):
     """One run of several agents together; what they hand over to each other finds its receiver inside it."""
 
-    __slots__ = ()
-
     def _begin(self, outer: Context) -> Context:
         state = carrying(current(outer), self._spec.entries)._replace(transfers=Transfers())
         return entered(outer, state, self._start(outer, state))
@@ -138,15 +134,13 @@ class TaskSpec(SpanSpec):
 class Task(_WithOutcome[TaskSpec]):
     """A piece of work with an id of its own, which everything inside it carries."""
 
-    __slots__ = ("id",)
-
     def __init__(self, spec: TaskSpec) -> None:
         super().__init__(spec)
         self.id = spec.id or ""
 
     def _begin(self, outer: Context) -> Context:
         state = current(outer)
-        self.id = self._spec.id or f"{getrandbits(64):016x}"
+        self.id = self._spec.id or new_id()
         parent = state.stamp.get(names.MAS_TASK_ID)
         inside = carrying(state, {names.MAS_TASK_ID: self.id})
         more = {names.MAS_TASK_PARENT_ID: parent} if parent is not None else {}
@@ -156,8 +150,6 @@ class Task(_WithOutcome[TaskSpec]):
 
 class ModelCall(Operation[SpanSpec]):
     """One call of a model, for clients that no library instruments."""
-
-    __slots__ = ()
 
     _kind = SpanKind.CLIENT
 
@@ -171,15 +163,20 @@ class ModelCall(Operation[SpanSpec]):
         reasoning: int | None = None,
     ) -> None:
         """Tokens as the provider counts them: input with the cached ones in it, output with the reasoning in it."""
-        self._set_given(
-            {
-                names.GEN_AI_USAGE_INPUT_TOKENS: input_tokens,
-                names.GEN_AI_USAGE_OUTPUT_TOKENS: output_tokens,
-                names.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: cache_read,
-                names.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS: cache_write,
-                names.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS: reasoning,
-            }
-        )
+        try:
+            tell = self._span.set_attribute
+            if input_tokens is not None:
+                tell(names.GEN_AI_USAGE_INPUT_TOKENS, input_tokens)
+            if output_tokens is not None:
+                tell(names.GEN_AI_USAGE_OUTPUT_TOKENS, output_tokens)
+            if cache_read is not None:
+                tell(names.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS, cache_read)
+            if cache_write is not None:
+                tell(names.GEN_AI_USAGE_CACHE_WRITE_INPUT_TOKENS, cache_write)
+            if reasoning is not None:
+                tell(names.GEN_AI_USAGE_REASONING_OUTPUT_TOKENS, reasoning)
+        except Exception as mistake:
+            swallowed("ModelCall.usage", mistake)
 
     def response(
         self, *, id: str | None = None, model: str | None = None, finish_reasons: Sequence[str] | None = None
@@ -201,15 +198,13 @@ class ModelCall(Operation[SpanSpec]):
 class Consensus(Operation[SpanSpec]):
     """One round in which several agents agree, or do not; votes cast inside it belong to it."""
 
-    __slots__ = ("id",)
-
     def __init__(self, spec: SpanSpec) -> None:
         super().__init__(spec)
         self.id = ""
 
     def _begin(self, outer: Context) -> Context:
         state = current(outer)
-        self.id = self._spec.attributes.get(names.MAS_CONSENSUS_ID) or f"{getrandbits(64):016x}"
+        self.id = self._spec.attributes.get(names.MAS_CONSENSUS_ID) or new_id()
         state = state._replace(stamp={**state.stamp, names.MAS_CONSENSUS_ID: self.id})
         return entered(outer, state, self._start(outer, state))
 
@@ -230,8 +225,6 @@ class IterationSpec(SpanSpec):
 
 class Iteration(Operation[IterationSpec]):
     """One round of a loop: its number stands on everything done in it."""
-
-    __slots__ = ("index",)
 
     def __init__(self, spec: IterationSpec) -> None:
         super().__init__(spec)

@@ -15,16 +15,12 @@ from opentelemetry.trace import NonRecordingSpan
 
 
 class Scope(Managed[Spec]):
-    __slots__ = ()
-
     def _finish(self, error: BaseException | None) -> None:
         pass
 
 
 class Carried(Scope[Mapping[str, str]]):
     """Entries that everything started inside carries, over process boundaries too."""
-
-    __slots__ = ()
 
     def _begin(self, outer: Context) -> Context:
         state = carrying(current(outer), self._spec)
@@ -42,8 +38,6 @@ class ReceivedSpec:
 
 class Received(Scope[ReceivedSpec]):
     """The other end of a `carrier()`: who sent it, in which conversation, and the handoff in it."""
-
-    __slots__ = ()
 
     def _begin(self, outer: Context) -> Context:
         arrived = opened(self._resolved(self._spec.message))

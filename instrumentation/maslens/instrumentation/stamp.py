@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from maslens.instrumentation.carried import Stamp, current
+from maslens.instrumentation.carried import Stamp, current, said_by
 from maslens.instrumentation.guard import swallowed
+from maslens.instrumentation.here import here
 from maslens.instrumentation.runtime import SCOPE
 from maslens.semconv import attributes as names
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 _OF_THE_AGENT = (names.GEN_AI_AGENT_NAME, names.MAS_AGENT_INSTANCE_ID)
@@ -34,7 +35,7 @@ class StampProcessor(SpanProcessor):
             scope = span.instrumentation_scope
             if scope is not None and scope.name == SCOPE:
                 return  # ours are born with it
-            stamp = current(get_current() if parent_context is None else parent_context).stamp
+            stamp = current(here() if parent_context is None else parent_context).stamp
             _stamp(span, stamp)
             if _watched and scope is not None:
                 for started in _watched.get(scope.name, ()):
@@ -53,7 +54,7 @@ class StampProcessor(SpanProcessor):
 
 
 def _stamp(span: Span, stamp: Stamp) -> None:
-    has = span.attributes or {}
+    has = said_by(span)
     missing = {key: value for key, value in stamp.items() if key not in has}
     if any(has.get(key) in values for key, values in _AGENT_SPANS.items()):
         for key in _OF_THE_AGENT:
