@@ -25,7 +25,7 @@ from maslens.storage import Store, open_store
 from polars.testing import assert_frame_equal
 
 from tests.analytics.emitted import agent_spans
-from tests.analytics.made_up import FAMILIES, told
+from tests.analytics.made_up_families import FAMILIES, told
 
 PARTS = 3  # what arrives late is computed with what was there
 
