@@ -8,8 +8,9 @@ same time: they are kept in memory only.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping
+from itertools import islice
+from typing import TypeAlias
 
 import polars as pl
 import pyarrow as pa
@@ -19,10 +20,10 @@ from maslens.storage import Store
 class StitchIndex:
     """key → values. What memory has forgotten is read from `stitch_keys`."""
 
-    def __init__(self, store: Store, *, keep: int = 300_000) -> None:
+    def __init__(self, store: Store, *, keep: int = 150_000) -> None:
         self._store = store
         self._keep = keep
-        self._known: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._known: dict[str, _Values] = {}  # in the order of last use
         self._unsaved: dict[str, set[str]] = {}
 
     def find(self, keys: Collection[str]) -> dict[str, frozenset[str]]:
@@ -30,19 +31,19 @@ class StitchIndex:
         unknown = [key for key in keys if key not in self._known]
         stored = self._stored([key for key in unknown if not key.startswith("answer:")])
         for key in unknown:
-            self._known[key] = stored.get(key, frozenset())
+            self._known[key] = _packed(stored.get(key, _NONE))
         found = {}
         for key in keys:
-            self._known.move_to_end(key)
-            found[key] = self._known[key]
+            known = self._known[key] = self._known.pop(key)
+            found[key] = _unpacked(known)
         return found
 
     def add(self, pairs: Iterable[tuple[str, str]]) -> None:
         """Remember `(key, value)`; written with the next `save`. Keys must have been looked up before."""
         for key, value in pairs:
-            known = self._known.get(key, frozenset())
+            known = _unpacked(self._known.get(key, _NONE))
             if value not in known:
-                self._known[key] = known | {value}
+                self._known[key] = _packed(known | {value})
                 if not key.startswith("answer:"):
                     self._unsaved.setdefault(key, set()).add(value)
 
@@ -55,8 +56,8 @@ class StitchIndex:
                 "stitch_keys", pa.table({"key": pa.array(keys), "trace_id": pa.array(values)}), token=token
             )
             self._unsaved.clear()
-        while len(self._known) > self._keep:
-            self._known.popitem(last=False)
+        for key in list(islice(self._known, max(0, len(self._known) - self._keep))):
+            del self._known[key]
 
     def _stored(self, keys: list[str]) -> Mapping[str, frozenset[str]]:
         found: dict[str, set[str]] = {}
@@ -71,6 +72,16 @@ class StitchIndex:
 
 
 _AT_ONCE = 2_000
+_NONE: frozenset[str] = frozenset()
+_Values: TypeAlias = "str | frozenset[str]"  # nearly every key has one value, and a set of one is five times its size
+
+
+def _packed(values: frozenset[str]) -> _Values:
+    return next(iter(values)) if len(values) == 1 else values
+
+
+def _unpacked(values: _Values) -> frozenset[str]:
+    return frozenset((values,)) if isinstance(values, str) else values
 
 
 def unfinished(spans: pl.DataFrame) -> set[str]:
