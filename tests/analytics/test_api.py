@@ -372,6 +372,24 @@ def test_the_same_question_is_asked_again_when_facts_changed() -> None:
     assert asked_after(0, of=Read(sql="SELECT 1", params={"a": 1})) == 4
 
 
+def test_nothing_is_remembered_where_nobody_says_what_changed() -> None:
+    store = Counting()
+    reader = Reader(store)  # type: ignore[arg-type]
+    for asked in (1, 2):
+        reader.bytes(Read(sql="SELECT 1"))
+        assert store.asked == asked
+
+
+def test_what_is_too_old_to_be_given_is_forgotten() -> None:
+    now = [0.0]
+    reader = Reader(Counting(), revision=lambda: 1, clock=lambda: now[0])  # type: ignore[arg-type]
+    for minute in range(5):
+        now[0] = 61.0 * minute
+        reader.bytes(Read(sql=f"SELECT {minute}"))
+        reader.bytes(Read(sql=f"SELECT {minute} + 1"))
+    assert len(reader._answers) == 2
+
+
 # --- GraphQL ---------------------------------------------------------------------------------------------------------
 
 

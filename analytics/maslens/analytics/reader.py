@@ -42,13 +42,13 @@ class _Answer:
 
 
 class Reader:
-    """Thread-safe. `revision` changes whenever facts were committed."""
+    """Thread-safe. `revision` changes whenever facts were committed; where nobody says, nothing is remembered."""
 
     def __init__(
         self,
         store: Store,
         *,
-        revision: Callable[[], int] = lambda: 0,
+        revision: Callable[[], int] | None = None,
         fresh_s: float = 1.0,
         keep_s: float = 60.0,
         answers: int = 256,
@@ -91,7 +91,10 @@ class Reader:
 
     def remembered(self, key: Hashable, ask: Callable[[], T]) -> T:
         """What `ask` answers; asked by one thread at a time, the others take its answer."""
+        if self._revision is None:
+            return ask()
         with self._lock:
+            self._forget(self._clock() - self._keep_s)
             answer = self._answers.setdefault(key, _Answer())
             self._answers.move_to_end(key)
             while len(self._answers) > self._most:
@@ -104,6 +107,11 @@ class Reader:
                 answer.value, answer.at, answer.revision = ask(), now, revision
                 answer.took = self._clock() - now
             return cast(T, answer.value)
+
+    def _forget(self, before: float) -> None:
+        """Answers that nobody asked for since they grew too old to be given."""
+        while self._answers and float("-inf") < next(iter(self._answers.values())).at < before:
+            self._answers.popitem(last=False)
 
 
 _REST = 10  # whoever polls an expensive answer gets a tenth of the machine at most

@@ -32,7 +32,7 @@ def create_app(
     store: Store,
     *,
     exposition: Exposition | None = None,
-    revision: Callable[[], int] = lambda: 0,
+    revision: Callable[[], int] | None = None,
     problems: Callable[[], Sequence[str]] = tuple,
     ask: Ask | None = None,
     authorize: Authorize = lambda *_: True,
