@@ -190,13 +190,21 @@ def test_the_go_sdk_comes_again(up: Up, transport: str, mishap: str) -> None:
         assert ran.returncode == 0, ran.stderr
         assert wire.happened == 1
 
+    # Over HTTP it comes again where the connection ended, and gives up, saying so, where it was reset.
+    gave_up = "traces export:" in ran.stderr
+    assert not (gave_up and transport == "grpc"), ran.stderr
+    took = 200 if mishap == "answer lost" or not gave_up else 0
+
     def arrived() -> dict[str, Any] | None:
         counts = "count() AS copies, uniqExact(TraceId, SpanId) AS spans"
         (seen,) = rows(up, f"SELECT {counts} FROM otel_traces WHERE ServiceName = '{service}'")
-        return seen if seen["spans"] == 200 else None
+        return seen if seen["spans"] == took else None
 
     seen = eventually(arrived, within_s=60)
-    assert seen["copies"] == 200 if mishap == "request cut" else seen["copies"] > 200
+    if gave_up or mishap == "request cut":
+        assert seen["copies"] == took
+    else:
+        assert seen["copies"] > took
 
 
 @pytest.mark.slow
