@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -10,6 +11,8 @@ from types import MappingProxyType
 
 from anyio import to_thread
 from fastapi import FastAPI
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
 from maslens.analytics.api import Ask, Authorize, Usual, api_router, feedback_router
 from maslens.analytics.graphql import graphql_app
 from maslens.analytics.metrics import Exposition
@@ -54,7 +57,7 @@ def create_app(
         docs_url=None,  # those pages load their scripts from elsewhere
         redoc_url=None,
         routes=[*routes, *observing_routes(exposition, problems)],
-        exception_handlers={QueryError: _refused, Unavailable: _unavailable},
+        exception_handlers={QueryError: _refused, Unavailable: _unavailable, RequestValidationError: _invalid},
     )
     app.include_router(api_router(reader, authorize=authorize, ask=ask, usual=usual))
     app.include_router(feedback_router(reader, partial(_log, store), authorize=authorize))
@@ -108,6 +111,13 @@ class _Allowed:
 async def _refused(_: Request, error: Exception) -> Response:
     """The engine's own words, without its stack: what it refused came from the asker."""
     return JSONResponse({"detail": str(error).partition("Stack trace")[0].strip()[:2000]}, status_code=400)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    """What was asked for wrongly. What was given is shown in ASCII: it may hold half characters, which no UTF-8 has."""
+    assert isinstance(error, RequestValidationError)
+    body = json.dumps({"detail": jsonable_encoder(error.errors())})
+    return Response(body, status_code=422, media_type="application/json")
 
 
 async def _unavailable(_: Request, error: Exception) -> Response:

@@ -307,9 +307,9 @@ def _metrics(address: str, token: str | None) -> dict[str, float] | None:
     except (OSError, urllib.error.URLError, ValueError):
         return None
     values: dict[str, float] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):  # names may hold what else ends a line
         name, _, value = line.partition(" ")
         if not line.startswith("#") and "{" not in name:
-            with suppress(ValueError):
+            with suppress(ValueError, IndexError):
                 values[name] = float(value.split()[0])
     return values

@@ -6,6 +6,7 @@ import logging
 import sys
 
 import structlog
+from maslens.cli.text import safe
 
 
 def configure_logs(level: str) -> None:
@@ -24,7 +25,7 @@ def configure_logs(level: str) -> None:
     )
     errors = [] if on_terminal else [structlog.processors.format_exc_info]
     structlog.configure(
-        processors=[*shared, *errors, last],
+        processors=[*shared, *errors, _disarmed, last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -33,7 +34,7 @@ def configure_logs(level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *errors, last],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *errors, _disarmed, last],
         )
     )
     root = logging.getLogger()
@@ -41,3 +42,11 @@ def configure_logs(level: str) -> None:
     root.setLevel(number)
     for chatty in ("uvicorn.error", "uvicorn.access", "asyncio"):
         logging.getLogger(chatty).setLevel(max(number, logging.WARNING))
+
+
+def _disarmed(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Strangers' words are in it: no character is left that a terminal would obey, but for the ends of lines."""
+    return {
+        key: "\n".join(map(safe, value.split("\n"))) if isinstance(value, str) else value
+        for key, value in event.items()
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from maslens.collector_processor.errors import ConfigError
 from maslens.collector_processor.signals import Signal
 
 _log = structlog.get_logger(__name__)
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")  # in the name of a file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,7 @@ class DeadLetters:
             if self._is_full(len(body)):
                 return False
         letter = DeadLetter(
-            name=f"{received_ns}-{token.replace(':', '-')}",
+            name=f"{received_ns}-" + _UNSAFE.sub("-", token),
             signal=signal,
             reason=reason[:4000],
             token=token,
