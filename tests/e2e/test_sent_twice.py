@@ -105,6 +105,8 @@ def plain(content: Any) -> Any:
         }
     if isinstance(content, list):
         return sorted((plain(each) for each in content), key=lambda each: json.dumps(each, sort_keys=True))
+    if isinstance(content, float):
+        return round(content, 12)  # the engine adds in the order that rows come in
     return content
 
 

@@ -249,8 +249,14 @@ def _store() -> Store:
         _STORE.append(open_store(f"chdb://{folder}"))
         _STORE[0].migrate()
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        atexit.register(_STORE[0].close)
+        atexit.register(close)
     return _STORE[0]
+
+
+def close() -> None:
+    """The engine serves one directory per process: who comes after in this one needs it."""
+    while _STORE:
+        _STORE.pop().close()
 
 
 def engine(data: bytes) -> None:

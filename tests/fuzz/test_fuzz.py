@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz.mutations import explore
-from tests.fuzz.targets import TARGETS, check
+from tests.fuzz.targets import TARGETS, check, close
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _engine() -> Iterator[None]:
+    yield
+    close()
+
 
 FOUND = Path(__file__).parent / "found"  # inputs that broke something once
 

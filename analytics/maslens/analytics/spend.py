@@ -269,7 +269,7 @@ def _cost() -> pl.Expr:
 
 
 def _share(part: pl.Expr, whole: float) -> pl.Expr:
-    return part / whole if whole else pl.lit(None, dtype=pl.Float64)
+    return (part / whole).round(12) if whole else pl.lit(None, dtype=pl.Float64)  # whatever the order of adding
 
 
 def _shaped(rows: pl.DataFrame, schema: Mapping[str, Any]) -> pl.DataFrame:
