@@ -22,6 +22,8 @@ from maslens.analytics.totals import parse
 from maslens.semconv.dialects.columns import AGENT_SPAN_COLUMNS
 from maslens.storage import Store, Unavailable, open_store
 
+from tests.e2e.running import eventually as in_time
+
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
 PRICES = PriceBook()
 TABLES = ("agent_spans", "agent_events", "sidecar_ledger", "stitch_keys")
@@ -307,21 +309,14 @@ def test_many_spans_wake_it_few_do_not(store: Store) -> None:
     running = sidecar(store, interval_s=100.0)
     running.start()
     try:
-        _until(lambda: running.status.steps_total >= 1)
+        in_time(lambda: running.status.steps_total >= 1, within_s=60)
         put(store, desk())
         running.arrived(7)
         assert not running._wake.is_set()
         running.arrived(1_000)
-        _until(lambda: running.status.spans_total == 7)  # long before 100 s
+        in_time(lambda: running.status.spans_total == 7, within_s=60)  # long before 100 s
     finally:
         running.stop()
-
-
-def _until(happened: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def test_reprocess_makes_the_facts_again(store: Store) -> None:

@@ -34,11 +34,8 @@ def test_successes_pay_for_failures() -> None:
     rows = {row["outcome"]: row for row in unit_costs(
         sessions(("a", "success", 1.0), ("b", "success", 3.0), ("c", "failure", 2.0), ("d", "failure", None))
     ).to_dicts()}  # fmt: skip
-    assert (rows["success"]["sessions"], rows["success"]["usd_per_session"], rows["success"]["share"]) == (
-        2,
-        2.0,
-        4 / 6,
-    )
+    success = rows["success"]
+    assert (success["sessions"], success["usd_per_session"], success["share"]) == (2, 2.0, round(4 / 6, 12))
     assert (rows["failure"]["cost_usd"], rows["failure"]["unpriced_calls"], rows["failure"]["tokens"]) == (2.0, 1, 200)
     assert (rows[TOTAL]["cost_usd"], rows[TOTAL]["usd_per_success"]) == (6.0, 3.0)
     assert rows["success"]["usd_per_success"] is None

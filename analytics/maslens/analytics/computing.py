@@ -90,8 +90,8 @@ class Elsewhere(Computing):
             raise ValueError(f"facts can be computed in 1 to {MOST_PROCESSES} processes, got {processes}")
         self.processes = processes
         self.restarts = 0
-        self._load = pickle.dumps(load)
-        self._all = {_Process(self._load) for _ in range(processes)}
+        pickled = pickle.dumps(load)
+        self._all = [_Process(pickled) for _ in range(processes)]
         self._idle: SimpleQueue[_Process] = SimpleQueue()
         for process in self._all:
             self._idle.put(process)
@@ -118,9 +118,7 @@ class Elsewhere(Computing):
             if self._closed:
                 raise ComputeError("facts are not computed any more: this is closed") from error
             code = process.end()
-            self._all.discard(process)
-            process = _Process(self._load)
-            self._all.add(process)
+            process.start()
             self.restarts += 1
             raise ComputeError(
                 f"a process that computes facts ended with {code} and is started again; a negative number is a signal, "
@@ -137,6 +135,10 @@ class _Process:
     """One process and the socket it is asked through."""
 
     def __init__(self, load: bytes) -> None:
+        self._load = load
+        self.start()
+
+    def start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             # One thread each: there are as many processes as cores are to be used.
@@ -148,7 +150,7 @@ class _Process:
                 env={**os.environ, **alone},
             )
         self._link = Connection(ours.detach())
-        self._link.send_bytes(load)
+        self._link.send_bytes(self._load)
 
     def ask(self, question: object) -> tuple[bool, Any]:
         self._link.send_bytes(pickle.dumps(question, protocol=5))

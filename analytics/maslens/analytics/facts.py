@@ -159,9 +159,6 @@ class _Seen:
             duration_ns="Duration",
         )
 
-    def run_id(self, number: int) -> str:
-        return self.spans.text("SpanId", self.runs[number].row) if number >= 0 else ""
-
     def by_run(self, numbers: Ints | Sequence[int]) -> list[pl.Series]:
         of = np.asarray(numbers, dtype=np.int64)
         at = np.where(of < 0, len(self.runs), of)
@@ -297,7 +294,7 @@ def _calls_in_messages(seen: _Seen) -> pl.DataFrame:
     blank |= {name: pl.lit("") for name in ("model", "provider", "unpriced_reason")}
     blank |= {"status": pl.lit("ok"), "duration_ns": pl.lit(0, dtype=pl.UInt64)}
     return seen.at(rows).with_columns(**blank).with_columns(
-        _texts("span_id", ids), _texts("run_id", (seen.run_id(run.number) if run else "" for run in runs)),
+        _texts("span_id", ids), seen.by_run([run.number if run else -1 for run in runs])[0],
         _texts("agent", (run.name if run else name for run, name in zip(runs, said, strict=True))),
         pl.Series("input_tokens", [told.get("prompt_tokens") for told in usage], dtype=pl.UInt64),
         pl.Series("output_tokens", [told.get("completion_tokens") for told in usage], dtype=pl.UInt64),

@@ -7,7 +7,7 @@ that hold newer blocks are read.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import polars as pl
 from maslens.analytics import frames
@@ -108,17 +108,10 @@ def some_events_name_only_sessions(store: Store) -> bool:
 _SESSION = "if(TargetType = 'session' AND SessionId = '', TargetId, SessionId)"
 
 
-def traces_with_events(store: Store, traces: list[str]) -> set[str]:
+def traces_in(store: Store, table: Literal["agent_events", "log_contents"], traces: list[str]) -> set[str]:
+    """Those of `traces` that `table` has rows of."""
     found = _frame(
-        store, "SELECT DISTINCT TraceId FROM agent_events WHERE TraceId IN {traces:Array(String)}", {"traces": traces}
-    )
-    return set(found.get_column("TraceId"))
-
-
-def traces_with_contents(store: Store, traces: list[str]) -> set[str]:
-    """Those of `traces` that have contents in log records."""
-    found = _frame(
-        store, "SELECT DISTINCT TraceId FROM log_contents WHERE TraceId IN {traces:Array(String)}", {"traces": traces}
+        store, f"SELECT DISTINCT TraceId FROM {table} WHERE TraceId IN {{traces:Array(String)}}", {"traces": traces}
     )
     return set(found.get_column("TraceId"))
 

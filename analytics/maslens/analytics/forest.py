@@ -19,7 +19,7 @@ class Forest:
 
     parent: Ints
     depth: Ints
-    _parents: list[int] = field(default_factory=list, repr=False, compare=False)  # `parent`, quicker one by one
+    _parents: list[int] = field(repr=False, compare=False)  # `parent`, quicker one by one
 
     @staticmethod
     def of(spans: pl.DataFrame) -> Forest:

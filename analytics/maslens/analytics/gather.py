@@ -12,8 +12,7 @@ from maslens.analytics.feed import (
     events_of,
     some_events_name_only_sessions,
     spans_of,
-    traces_with_contents,
-    traces_with_events,
+    traces_in,
     with_log_contents,
 )
 from maslens.analytics.sessions import stitch_keys
@@ -140,9 +139,9 @@ class Gatherer:
         for start in range(0, len(traces), _AT_ONCE):
             batch = traces[start : start + _AT_ONCE]
             self.cache.add(spans_of(self._store, batch, upto=upto), batch)
-            self._eventful |= traces_with_events(self._store, batch)
+            self._eventful |= traces_in(self._store, "agent_events", batch)
             if self._some_told:
-                self._told |= traces_with_contents(self._store, batch)
+                self._told |= traces_in(self._store, "log_contents", batch)
 
     def _related(self, traces: Collection[str]) -> Iterator[tuple[str, str, frozenset[str]]]:
         """`(trace, key, traces that have it too)`."""

@@ -247,7 +247,7 @@ class Sidecar:
         for number, until in resting.items():
             waiting.update(dict.fromkeys(groups[number] & touched, until))
         ready = [group for number, group in enumerate(groups) if number not in resting]
-        chunks = list(self._gather.chunks(ready, spans=self._at_once(ready)))
+        chunks = list(self._gather.chunks(ready, spans=self._chunk_size(ready)))
         last = _Share()
         for number, (chunk, spans, facts) in enumerate(self._begun(chunks), start=1):
             last = self._computed(chunk, spans, facts, work, incomplete)
@@ -259,7 +259,7 @@ class Sidecar:
         self._move_on(last, work, waiting, [session for session in work.idle if session not in incomplete])
         self._let_go(work.now)
 
-    def _at_once(self, groups: Sequence[set[str]]) -> int:
+    def _chunk_size(self, groups: Sequence[set[str]]) -> int:
         """How many spans a chunk has: there is one for each process, unless they would be tiny or huge."""
         if self._computing.processes < 2:
             return self.config.chunk_spans

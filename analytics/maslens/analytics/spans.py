@@ -11,7 +11,7 @@ import polars as pl
 
 from . import names
 from .forest import Flags, Forest, Ints
-from .frames import hints
+from .frames import CONTENTS, hints
 
 Texts = npt.NDArray[Any]  # of str
 
@@ -21,7 +21,7 @@ _HINTS = (
     "mas.handoff.target.type", "delegated_to", "ioa_observe.agent.previous", "ioa_observe.fork.id",
     "ioa_observe.fork.parent_name", "ioa_observe.join.fork_id",
 )  # fmt: skip
-_LONG = frozenset({"SystemContent", "InputContent", "OutputContent", "ToolArguments", "ToolResult"})
+_LONG = frozenset(CONTENTS)
 
 
 class Spans:

@@ -234,6 +234,9 @@ FROM
     FROM spans_with_events
 )"""
 
+# Log records with the name of their event, which older emitters sent as an attribute.
+_NAMED_LOGS = "(SELECT *, if(EventName = '', LogAttributes['event.name'], EventName) AS Name FROM otel_logs)"
+
 LOG_EVENTS = f"""
 SELECT
     Timestamp,
@@ -245,7 +248,7 @@ SELECT
     {_event_columns("LogAttributes")},
     Body,
     LogAttributes AS Attributes
-FROM (SELECT *, if(EventName = '', LogAttributes['event.name'], EventName) AS Name FROM otel_logs)
+FROM {_NAMED_LOGS}
 WHERE {_OURS.format(name="Name")}"""
 
 # OpenTelemetry's events with contents: all of a call at once, or (before 1.37) a message each. Records without a span
@@ -266,5 +269,5 @@ SELECT
     LogAttributes['gen_ai.tool.call.arguments'] AS ToolArguments,
     LogAttributes['gen_ai.tool.call.result'] AS ToolResult,
     if(Name = '{_DETAILS}', '', if(Body = '', LogAttributes['gen_ai.event.content'], Body)) AS Message
-FROM (SELECT *, if(EventName = '', LogAttributes['event.name'], EventName) AS Name FROM otel_logs)
+FROM {_NAMED_LOGS}
 WHERE Name IN {(_DETAILS, *_MESSAGES)} AND SpanId != ''"""
