@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 PY ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ROOMS := semconv instrumentation collector_processor storage analytics cli
@@ -24,8 +25,8 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## a help desk of agents, traced end to end; ONCE=1 ends after the tables
 	@$(BIN)/maslens demo $(if $(ONCE),--once,) $(ARGS)
 
-test: $(STAMP) ## the whole test suite
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## the whole test suite, by WORKERS=2 processes; ARGS="-n 0 tests/storage" for some of it in one
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(STAMP) ## format, lint, types, imports, generated files
 	@$(BIN)/ruff format --check .
@@ -53,9 +54,12 @@ frameworks: $(STAMP) ## a virtual environment for each framework under build/ven
 validate-frameworks: $(STAMP) ## what `maslens run` sees of each framework, and what its instrumentor alone does
 	@$(BIN)/python -m tests.frameworks PAGE=docs/instrument.md $(ARGS)
 
-languages: ## what the TypeScript agents of docs/languages.md need, under build/typescript
-	@mkdir -p build/typescript && cp tests/e2e/typescript/package.json build/typescript/
-	@npm install --prefix build/typescript --no-audit --no-fund --no-package-lock
+NPM := npm install --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error
+
+languages: ## JavaScript's exporters (build/javascript) and what the TypeScript agents of docs/languages.md need (build/typescript)
+	@mkdir -p build/javascript build/typescript
+	@cp tests/contract/javascript/package.json build/javascript/ && $(NPM) --prefix build/javascript
+	@cp tests/e2e/typescript/package.json build/typescript/ && $(NPM) --prefix build/typescript
 
 validate-handoffs: $(STAMP) ## agents, tokens, tools and handoffs against captured framework runs; CAPTURES=../shared/captures
 	@$(BIN)/python -m tests.validate.handoffs CAPTURES=$(CAPTURES) $(ARGS)

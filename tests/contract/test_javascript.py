@@ -4,43 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.contract.conftest import Served
-
-HERE = Path(__file__).parent / "javascript"
-FOLDER = Path(__file__).parents[2] / "build" / "javascript"
+from tests.contract.javascript_clients import javascript_folder
 
 
 @pytest.fixture(scope="module")
 def exporters() -> Path:
-    """A folder with the exporters installed from npm, once."""
-    if shutil.which("npm") is None:
-        pytest.skip("no Node.js with npm to run the JavaScript exporters")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "send.mjs"):
-        shutil.copy(HERE / name, FOLDER / name)
-    if not (FOLDER / "node_modules" / ".package-lock.json").is_file():
-        command = [
-            "npm",
-            "install",
-            "--ignore-scripts",
-            "--no-package-lock",
-            "--no-audit",
-            "--no-fund",
-            "--loglevel=error",
-        ]
-        installed = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=280)
-        if installed.returncode:
-            pytest.skip(f"npm could not install the exporters: {installed.stderr[-200:]}")
-    return FOLDER
+    return javascript_folder("send.mjs")
 
 
-@pytest.mark.network
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 @pytest.mark.parametrize("transport", ["http", "proto", "grpc"])
 def test_a_javascript_agent_points_its_exporter_at_maslens(

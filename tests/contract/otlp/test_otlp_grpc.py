@@ -47,7 +47,9 @@ def test_unknown_fields_are_skipped(over_grpc: Endpoint) -> None:
     assert_full_success(over_grpc, "traces", over_grpc.export(trace_request() + b"\xfa\x3f\x05hello"))
 
 
-@pytest.mark.parametrize("body", [b"\xff\xff", trace_request()[:-3], b'{"resourceSpans": []}'])
+@pytest.mark.parametrize(
+    "body", [b"\xff\xff", trace_request()[:-3], b'{"resourceSpans": []}'], ids=["no protobuf", "cut", "JSON"]
+)
 def test_bad_data_is_not_to_be_sent_again(over_grpc: Endpoint, body: bytes) -> None:
     error = refused(over_grpc, body)
     assert error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import threading
@@ -33,6 +32,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.collector_processor.stores import MemoryStore
 from tests.contract.collector import build as collector_build
+from tests.contract.javascript_clients import javascript_folder
 
 ROOT = Path(__file__).parents[3]
 QUICK = LoaderConfig(
@@ -221,13 +221,8 @@ def test_a_receiver_that_comes_back_gets_what_it_missed(tmp_path: Path, transpor
 
 @pytest.fixture
 def javascript() -> Callable[..., dict[str, Any]]:
-    """Run tests/contract/javascript/send.mjs with the packages that `npm install` put into build/javascript."""
-    folder = ROOT / "build" / "javascript"
-    if shutil.which("node") is None:
-        pytest.skip("no node to run the JavaScript exporters with")
-    if not (folder / "node_modules" / "@opentelemetry" / "exporter-trace-otlp-http").is_dir():
-        pytest.skip(f"the JavaScript exporters are not installed in {folder.relative_to(ROOT)}")
-    shutil.copy(ROOT / "tests" / "contract" / "javascript" / "send.mjs", folder / "send.mjs")
+    """Run tests/contract/javascript/send.mjs."""
+    folder = javascript_folder("send.mjs")
 
     def send(*arguments: str, **environment: str) -> dict[str, Any]:
         ran = subprocess.run(
