@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from maslens.instrumentation import guard
 from maslens.instrumentation.config import export_config
-from maslens.instrumentation.outlet import LogBatches, SpanBatches, outlet
+from maslens.instrumentation.outlet import outlet
 from maslens.instrumentation.runtime import SCOPE, runtime
 from maslens.instrumentation.stamp import StampProcessor
+from maslens.instrumentation.waiting import LogBatches, SpanBatches
 from maslens.instrumentation.zero_code import installed
 from maslens.semconv import attributes
 from opentelemetry.context import Context, attach, detach

@@ -58,6 +58,7 @@ class Sink:
     status: int = 200
     delay: float = 0.0
     requests: int = 0
+    callers: list[tuple[int, str, bytes]] = field(default_factory=list)  # the port each request came from
     server: ThreadingHTTPServer | None = None
 
     @property
@@ -88,7 +89,9 @@ class Sink:
                 sink.requests += 1
                 time.sleep(sink.delay)
                 if sink.status == 200:
-                    sink.take(self.path, gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body)
+                    body = gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body
+                    sink.callers.append((self.client_address[1], self.path, body))
+                    sink.take(self.path, body)
                 try:
                     self.send_response(sink.status)
                     self.send_header("Content-Length", "0")

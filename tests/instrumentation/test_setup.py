@@ -293,6 +293,7 @@ init()
 with agent("lost"):
     pass
 trace.get_tracer_provider().force_flush()
+print("lost", flush=True)
 sys.stdin.readline()
 with agent("found"):
     pass
@@ -302,11 +303,11 @@ with agent("found"):
         [sys.executable, "-c", code],
         env={**clean, "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url},
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    while sink.requests == 0:
-        time.sleep(0.01)
+    assert process.stdout is not None and process.stdout.readline() == "lost\n"
     sink.status = 200
     _, said = process.communicate("go\n", timeout=30)
     assert [span.name for span in sink.spans] == ["invoke_agent found"]

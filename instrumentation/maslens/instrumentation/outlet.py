@@ -1,24 +1,23 @@
-"""The way out of the app: exporters that complain once instead of always, and batches that never hold up the exit."""
+"""The way out of the app: exporters that complain once instead of always."""
 
 from __future__ import annotations
 
 import logging
 import socket
+import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from maslens.instrumentation.config import ExportConfig, Signal, address_of
 from maslens.instrumentation.guard import swallowed
 from maslens.instrumentation.room import Room, pieces, size_of
-from opentelemetry.sdk._logs import ReadWriteLogRecord
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 _log = logging.getLogger("maslens.instrumentation")
 _ours: ContextVar[bool] = ContextVar("maslens_exporting", default=False)
+Doors: TypeAlias = "tuple[tuple[int, Any], ...]"  # address family and address
 _KNOCK_SECONDS = 0.3
 _HTTP_BYTES = 8 * 2**20  # of texts in one request: receivers refuse a large one whole
 _GRPC_BYTES = 2 * 2**20  # gRPC servers take 4 MiB unless told otherwise
@@ -35,27 +34,37 @@ _TALKATIVE = (
 class Outlet:
     """An OTLP exporter that says once when its far side goes and once when it is back."""
 
-    def __init__(self, exporter: Any, url: str, *, room: Room, request_bytes: int) -> None:
-        self._exporter = exporter
+    def __init__(self, make: Callable[[], Any], url: str, *, room: Room, request_bytes: int) -> None:
+        self._make = make
+        self._exporter = make()
+        self._inherited: list[Any] = []
         self._url = url
         self._request_bytes = request_bytes
+        self._doors: Doors | None = None
         self._away = False
+        self._full = False
+        self._lost_before = 0
         self.room = room
-        self.lost = 0
+        self.dropped = 0  # by a full queue
+        self.undelivered = 0
 
     @property
     def url(self) -> str:
         return self._url
 
-    def export(self, batch: Sequence[Any]) -> Any:
-        """The exporter's answer to the last request; what is too large for one goes in several."""
-        self.room.leave(sum(self.room.weight(_number(item), item) for item in batch))
-        result = None
-        for piece in pieces(batch, list(map(size_of, batch)), self._request_bytes):
-            result = self._send(piece)
-        return result
+    @property
+    def lost(self) -> int:
+        return self.undelivered + self.dropped + self.room.refused
 
-    def _send(self, batch: Sequence[Any]) -> Any:
+    def export(self, batch: Sequence[Any]) -> bool:
+        """Whether all of it was delivered; what is too large for one request goes in several."""
+        self._find()
+        whole = True
+        for piece in pieces(batch, list(map(size_of, batch)), self._request_bytes):
+            whole = self._send(piece) and whole
+        return whole
+
+    def _send(self, batch: Sequence[Any]) -> bool:
         silent = _ours.set(True)
         result = None
         try:
@@ -64,132 +73,109 @@ class Outlet:
             swallowed("export", mistake)
         finally:
             _ours.reset(silent)
-        self._say(delivered=getattr(result, "name", "") == "SUCCESS", count=len(batch))
-        return result
+        delivered = getattr(result, "name", "") == "SUCCESS"
+        self._say(delivered=delivered, count=len(batch))
+        if not delivered:
+            self._doors = None  # perhaps it has moved
+        return delivered
 
     def shutdown(self) -> None:
         silent = _ours.set(True)
         try:
             self._exporter.shutdown()
+        except Exception as mistake:
+            swallowed("exporter's shutdown", mistake)
         finally:
             _ours.reset(silent)
 
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        return bool(self._exporter.force_flush(timeout_millis))
+    def renew(self) -> None:
+        """In a forked child: a connection of its own.
 
-    def worth_flushing(self, waiting: int) -> bool:
-        """An app that flushes now and then is not held up by a far side that is not there."""
-        if not waiting or listens(self._url):
+        The parent's is kept, untouched: closing it takes locks that a thread of the parent may have held.
+        """
+        self._inherited.append(self._exporter)
+        self._exporter = self._make()
+        self._away = self._full = False
+        self.dropped = self.undelivered = self.room.refused = self._lost_before = 0
+
+    def is_reachable(self) -> bool:
+        """Whether anybody listens; True where that cannot be told. Finding the address may take long."""
+        self._find()
+        if not self.is_refused(_KNOCK_SECONDS):
             return True
         self._say(delivered=False, count=0)
+        self._doors = None
         return False
 
-    def before_last_flush(self, waiting: int) -> None:
-        """Waiting for a far side that is not there would only delay the program's end."""
-        if waiting and not listens(self._url):
-            self._say(delivered=False, count=waiting)
-            self.shutdown()
+    def is_refused(self, seconds: float) -> bool:
+        """Whether nobody listens where the far side was last found; False where that is not known yet."""
+        doors = self._doors
+        return doors is not None and seconds > 0 and not _knock(doors, min(seconds, _KNOCK_SECONDS))
+
+    def leave_behind(self, count: int) -> None:
+        """`count` items will never be sent."""
+        if count:
+            self._say(delivered=False, count=count)
+
+    def _find(self) -> None:
+        if self._doors is None:
+            self._doors = _doors(self._url)
 
     def _say(self, *, delivered: bool, count: int) -> None:
-        if delivered:
-            if self._away:
-                _log.warning("%s takes telemetry again; %d items were dropped meanwhile", self._url, self.lost)
-            self._away = False
+        if not delivered:
+            if not self._away:
+                self._away = True
+                self._lost_before = self.lost
+                _log.warning("%s does not take telemetry; the app goes on, what does not fit is dropped", self._url)
+            self.undelivered += count
             return
-        self.lost += count
-        if not self._away:
-            self._away = True
-            _log.warning("%s does not take telemetry; the app goes on, what does not fit is dropped", self._url)
-
-
-class SpanBatches(BatchSpanProcessor):
-    """Spans wait here for the next export; a full queue drops, a lost endpoint is not waited for."""
-
-    def __init__(self, outlet: Outlet, config: ExportConfig) -> None:
-        super().__init__(
-            outlet,  # type: ignore[arg-type]  # an exporter in all but ancestry
-            max_queue_size=max(config.max_queue, config.max_batch),
-            schedule_delay_millis=config.delay_ms,
-            max_export_batch_size=config.max_batch,
-        )
-        self.outlet = outlet
-        self._exit_ms = config.exit_ms
-        self._room = outlet.room
-        self._room.queue = self._batch_processor._queue
-
-    def on_end(self, span: ReadableSpan) -> None:
-        context = span.context
-        if not context.trace_flags.sampled:
-            return
-        if self._room.full or not context.span_id & 7:
-            try:
-                if not self._room.take(self._room.weight(context.span_id, span)):
-                    return
-            except Exception as mistake:
-                swallowed("span end", mistake)
-        self._batch_processor.emit(span)
-
-    def shutdown(self) -> None:
-        self.outlet.before_last_flush(len(self._batch_processor._queue))
-        self._batch_processor.shutdown(self._exit_ms)
-
-    def force_flush(self, timeout_millis: int | None = None) -> bool:
-        return self.outlet.worth_flushing(len(self._batch_processor._queue)) and super().force_flush(timeout_millis)
-
-
-class LogBatches(BatchLogRecordProcessor):
-    """The same for log records."""
-
-    def __init__(self, outlet: Outlet, config: ExportConfig) -> None:
-        super().__init__(
-            outlet,  # type: ignore[arg-type]  # an exporter in all but ancestry
-            max_queue_size=max(config.max_queue, config.max_batch),
-            schedule_delay_millis=config.delay_ms,
-            max_export_batch_size=config.max_batch,
-        )
-        self.outlet = outlet
-        self._exit_ms = config.exit_ms
-        outlet.room.queue = self._batch_processor._queue
-
-    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        try:
-            if self.outlet.room.take(self.outlet.room.weight(_number(log_record), log_record)):
-                super().on_emit(log_record)
-        except Exception as mistake:
-            swallowed("event", mistake)
-
-    def shutdown(self) -> None:
-        self.outlet.before_last_flush(len(self._batch_processor._queue))
-        self._batch_processor.shutdown(self._exit_ms)
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        return self.outlet.worth_flushing(len(self._batch_processor._queue)) and super().force_flush(timeout_millis)
-
-
-def _number(item: Any) -> int:
-    """A random number that an item keeps: a span's id; of records, which are few, all are counted."""
-    return item.context.span_id if isinstance(item, ReadableSpan) else 0
+        if self._away:
+            missing = self.lost - self._lost_before
+            _log.warning("%s takes telemetry again; %d items were dropped meanwhile", self._url, missing)
+        elif self.dropped + self.room.refused and not self._full:
+            self._full = True
+            _log.warning("%s takes telemetry more slowly than it comes; what does not fit is dropped", self._url)
+        self._away = False
 
 
 def outlet(signal: Signal, config: ExportConfig) -> Outlet:
     """The exporter of one signal, as `config` says."""
     _quieten()
     url = config.endpoints[signal]
-    exporter = _grpc(signal, url, config) if config.protocol == "grpc" else _http(signal, url, config)
+    make = partial(_grpc if config.protocol == "grpc" else _http, signal, url, config)
     request_bytes = _GRPC_BYTES if config.protocol == "grpc" else _HTTP_BYTES
-    return Outlet(exporter, url, room=Room(config.max_waiting_bytes), request_bytes=request_bytes)
+    return Outlet(make, url, room=Room(config.max_waiting_bytes), request_bytes=request_bytes)
 
 
 def listens(url: str) -> bool:
     """Whether anybody answers there; True where that cannot be told cheaply."""
+    doors = _doors(url)
+    return doors is None or _knock(doors, _KNOCK_SECONDS)
+
+
+def _doors(url: str) -> Doors | None:
+    """Where to knock, or None where that says nothing."""
     address = address_of(url)
     if address is None or (urllib.request.getproxies() and not urllib.request.proxy_bypass(address[0])):
-        return True
+        return None
     try:
-        socket.create_connection(address, timeout=_KNOCK_SECONDS).close()
-    except OSError:
-        return False
-    return True
+        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+    return tuple((family, where) for family, _, _, _, where in found)
+
+
+def _knock(doors: Doors, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    for family, where in doors:
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as knocking:
+                knocking.settimeout(max(0.01, until - time.monotonic()))
+                knocking.connect(where)
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def _http(signal: Signal, url: str, config: ExportConfig) -> Any:

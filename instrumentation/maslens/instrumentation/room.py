@@ -1,29 +1,31 @@
-"""How much may wait to be sent, in bytes: a queue counted in spans alone holds gigabytes of long conversations."""
+"""How much may wait to be sent, in bytes: a queue counted in items alone holds gigabytes of long conversations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+ONE_IN = 8  # spans; the condition in `SpanBatches.on_end` says it again
 _ROUGHLY = 600  # bytes of a span or record besides its texts
 
 
 class Room:
-    """Counts what waits: one item in eight stands for all, so that counting costs the app next to nothing."""
+    """Counts what waits: of spans one in eight stands for all, so that counting costs the app next to nothing.
 
-    __slots__ = ("_most", "_waiting", "full", "queue", "refused")
+    `recount` puts right what threads that counted at once have got wrong; whoever takes items out calls it.
+    """
+
+    __slots__ = ("_most", "_waiting", "full", "refused")
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._waiting = 0
-        self.queue: Sequence[Any] = ()  # what waits; where it is empty, counting starts anew
         self.full = False
         self.refused = 0
 
-    def take(self, size: int) -> bool:
-        """Whether there is room for an item that stands for `size` bytes; it is in it from now on."""
-        if not self.queue:
-            self._waiting, self.full = 0, False
+    def take(self, item: Any) -> bool:
+        """Whether there is room for `item`; it is in it from now on."""
+        size = self._weight(item)
         if self.full or self._waiting + size > self._most:
             self.full = True
             self.refused += 1
@@ -31,14 +33,17 @@ class Room:
         self._waiting += size
         return True
 
-    def leave(self, size: int) -> None:
-        """Items that stood for `size` bytes are out of the queue."""
-        self._waiting = max(0, self._waiting - size)
+    def recount(self, items: Sequence[Any]) -> None:
+        """`items` are all that wait."""
+        self._waiting = sum(map(self._weight, items))
         self.full = False
 
-    def weight(self, number: int, item: Any) -> int:
-        """Bytes that `item` stands for, by a random `number` of its own; a very large one does not fill the room."""
-        return 0 if number & 7 else min(8 * size_of(item), self._most // 4)
+    def _weight(self, item: Any) -> int:
+        """Bytes that `item` stands for; a very large one does not fill the room."""
+        context = getattr(item, "_context", None)  # of a span; records, which are few, all count
+        if context is None:
+            return min(size_of(item), self._most // 4)
+        return 0 if context.span_id % ONE_IN else min(ONE_IN * size_of(item), self._most // 4)
 
 
 def pieces(items: Sequence[Any], sizes: Sequence[int], most: int) -> Iterator[Sequence[Any]]:

@@ -10,9 +10,10 @@ from typing import Any
 
 from maslens.instrumentation.config import ExportConfig, export_config, unset_limits
 from maslens.instrumentation.guard import swallowed
-from maslens.instrumentation.outlet import LogBatches, SpanBatches, outlet
+from maslens.instrumentation.outlet import outlet
 from maslens.instrumentation.runtime import own_version, runtime
 from maslens.instrumentation.stamp import StampProcessor
+from maslens.instrumentation.waiting import LogBatches, SpanBatches
 from opentelemetry import trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider
@@ -105,7 +106,8 @@ def _lacks(processors: list[Any], url: str, *, wanted: bool) -> bool:
 def _exporter(processor: Any) -> Any:
     batch = getattr(processor, "_batch_processor", None)
     return (
-        getattr(batch, "_exporter", None)
+        getattr(processor, "outlet", None)
+        or getattr(batch, "_exporter", None)
         or getattr(processor, "span_exporter", None)
         or getattr(processor, "_exporter", None)
     )
@@ -123,8 +125,14 @@ def _also_in_workers() -> None:
     global _watching
     if not _watching and hasattr(os, "register_at_fork"):
         _watching = True
-        os.register_at_fork(after_in_child=_in_worker)
+        os.register_at_fork(after_in_child=_in_child)
         _in_worker()  # which this may be already: a fork server forks first and imports the program then
+
+
+def _in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # the parent may have been in `init` in another thread
+    _in_worker()
 
 
 def _in_worker() -> None:

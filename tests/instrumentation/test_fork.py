@@ -1,0 +1,130 @@
+"""A forked child reports by itself: its own connection, its own thread, and nothing of its parent's a second time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.instrumentation.otlp_sink import Sink, spans_of
+from tests.instrumentation.test_setup import program
+
+PREFORK = """
+import os, sys
+from maslens.instrumentation import agent, init, vote
+from opentelemetry import _logs, trace
+assert init({arguments})
+with agent("before"):
+    vote("before", consensus="c")
+assert trace.get_tracer_provider().force_flush(20_000)
+with agent("waiting"):
+    vote("waiting", consensus="c")
+children = []
+for number in range(3):
+    if (child := os.fork()) == 0:
+        with agent("child"):
+            vote("child", consensus="c")
+        if number == 0:  # as a program ends
+            sys.exit(0)
+        assert trace.get_tracer_provider().force_flush(20_000)
+        assert number == 1 or _logs.get_logger_provider().force_flush(20_000)
+        os._exit(0)
+    children.append(child)
+statuses = [os.waitpid(child, 0)[1] for child in children]
+with agent("after"):
+    pass
+assert statuses == [0, 0, 0], statuses
+"""
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    made = Sink().start()
+    yield made
+    made.stop()
+
+
+def test_each_child_has_a_connection_of_its_own_and_no_span_comes_twice(sink: Sink) -> None:
+    done = program(PREFORK.format(arguments=""), sink.url, OTEL_BSP_SCHEDULE_DELAY="60000")
+    assert (done.returncode, done.stderr) == (0, "")
+    names = [span.name.removeprefix("invoke_agent ") for span in sink.spans]
+    assert Counter(names) == {"before": 1, "waiting": 1, "child": 3, "after": 1}
+    votes = Counter(log.attributes["mas.vote.option"] for log in sink.logs)
+    assert votes == {"before": 1, "waiting": 1, "child": 2}, "the one that flushed its spans alone lost its vote"
+    ports: dict[str, set[int]] = {}
+    for port, path, body in sink.callers:
+        for span in spans_of(body) if path == "/v1/traces" else ():
+            ports.setdefault(span.name, set()).add(port)
+    assert len(ports["invoke_agent child"]) == 3
+    assert not ports["invoke_agent child"] & (ports["invoke_agent before"] | ports["invoke_agent after"])
+
+
+def test_a_child_of_a_parent_that_is_sending_reports_too(sink: Sink) -> None:
+    sink.delay = 1.0
+    code = """
+import os
+from maslens.instrumentation import agent, init
+from opentelemetry import trace
+init()
+flush = trace.get_tracer_provider().force_flush
+with agent("parent"):
+    pass
+assert not flush(300)  # on its way
+if (child := os.fork()) == 0:
+    with agent("child"):
+        pass
+    os._exit(0 if flush(20_000) else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert flush(20_000)
+"""
+    done = program(code, sink.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Counter(span.name for span in sink.spans) == {"invoke_agent parent": 1, "invoke_agent child": 1}
+
+
+def test_over_grpc_too(sink: Sink) -> None:
+    pytest.importorskip("grpc")
+    from concurrent import futures
+
+    import grpc
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as messages
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as services
+
+    peers: list[tuple[str, str]] = []
+
+    class Traces(services.TraceServiceServicer):
+        def Export(self, request: messages.ExportTraceServiceRequest, context: grpc.ServicerContext) -> object:
+            peers.extend((span.name, context.peer()) for span in spans_of(request.SerializeToString()))
+            return messages.ExportTraceServiceResponse()
+
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    services.add_TraceServiceServicer_to_server(Traces(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        code = PREFORK.format(arguments="protocol='grpc'")
+        done = program(code, f"http://127.0.0.1:{port}", OTEL_LOGS_EXPORTER="none", OTEL_BSP_SCHEDULE_DELAY="60000")
+    finally:
+        server.stop(None).wait()
+    assert done.returncode == 0, done.stderr
+    sent = Counter(name.removeprefix("invoke_agent ") for name, _ in peers)
+    assert sent == {"before": 1, "waiting": 1, "child": 3, "after": 1}
+    children = {peer for name, peer in peers if name == "invoke_agent child"}
+    assert len(children) == 3 and not children & {peer for name, peer in peers if name != "invoke_agent child"}
+
+
+def test_a_child_that_writes_nothing_ends_as_it_would_without_us(sink: Sink) -> None:
+    code = """
+import os, sys
+from maslens.instrumentation import agent, init
+init()
+with agent("parent"):
+    pass
+if os.fork() == 0:
+    sys.exit(7)
+assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+"""
+    done = program(code, sink.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [span.name for span in sink.spans] == ["invoke_agent parent"]
