@@ -1,8 +1,8 @@
-"""What instrumentation costs the app: `make bench-instrumentation`. Every figure beside the bare SDK's, in one run.
+"""What instrumentation costs the app: `make bench-instrumentation`. Every figure beside the bare SDK's, in one process.
 
-A step is an agent with a tool and a model call inside it: three spans. The bare SDK writes spans with the same names
-and as many attributes, through the same processor and exporter to the same server. Time is that of the app's own
-thread (`time.thread_time`), the median of interleaved rounds, each in its own process.
+For each state of the endpoint one process (`tests.bench.instrumented_steps`) in which the bare SDK, our decorators and
+our blocks take turns, some steps each. A ratio is that of our turn to the bare one of the same round: its median over
+all rounds with a bootstrap interval of 95 %, and the fastest turn over the fastest.
 """
 
 from __future__ import annotations
@@ -14,153 +14,81 @@ import socket
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy.stats import bootstrap
+
+from tests.bench.instrumented_steps import STEPS
+
 RESULTS = Path("build/bench.json")
-STEP_NAMES = ("bare", "decorators", "blocks")
-SESSION = {"gen_ai.conversation.id": "c-1"}
-AGENT = {
-    "gen_ai.operation.name": "invoke_agent",
-    "gen_ai.agent.name": "billing",
-    "mas.agent.role": "worker",
-    "mas.agent.instance.id": "0123456789abcdef",
+STATES: dict[str, dict[str, Any] | None] = {
+    "healthy": {},
+    "down": None,  # nobody listens
+    "refuses": {"status": 401},
+    "slow": {"delay": 5.0},
+    "busy": {"status": 503},
+    "retry-after": {"status": 503, "retry_after": "3"},
 }
-TOOL = {
-    "gen_ai.operation.name": "execute_tool",
-    "gen_ai.tool.name": "refund",
-    "gen_ai.tool.type": "function",
-    "gen_ai.agent.name": "billing",
-    "mas.agent.instance.id": "0123456789abcdef",
-}
-CHAT = {
-    "gen_ai.operation.name": "chat",
-    "gen_ai.request.model": "m",
-    "gen_ai.provider.name": "openai",
-    "gen_ai.agent.name": "billing",
-    "mas.agent.instance.id": "0123456789abcdef",
-}
-USAGE = {"gen_ai.usage.input_tokens": 101, "gen_ai.usage.output_tokens": 11}
+OURS = ("decorators", "blocks")
+STEP, IMPORT_MS, GROWN_MIB = 1.25, 150, 64
+EXIT_MS = 3500  # MASLENS_EXIT_TIMEOUT_MS, and a busy machine
+EXIT_DOWN_MS = 500  # nobody is waited for
 
 
-def steps(which: str) -> Callable[[int], None]:
-    """A function that takes `count` steps, written with the bare SDK or with ours."""
-    from maslens.instrumentation import agent, llm, tool
-    from opentelemetry import trace
-
-    tracer = trace.get_tracer("bare")
-    code = {"code.function.name": "tests.bench.instrumentation.work"}
-
-    def bare(count: int) -> None:
-        span = tracer.start_as_current_span
-        for _ in range(count):
-            with span("invoke_agent billing", attributes={**SESSION, **AGENT, **code}):
-                with span("execute_tool refund", attributes={**SESSION, **TOOL, **code}):
-                    pass
-                with span("chat m", attributes={**SESSION, **CHAT}) as call:
-                    for key, value in USAGE.items():
-                        call.set_attribute(key, value)
-
-    @tool("refund")
-    def refund() -> None: ...
-
-    @agent("billing", role="worker")
-    def billing() -> None:
-        refund()
-        with llm("m", provider="openai") as call:
-            call.usage(101, 11)
-
-    def decorators(count: int) -> None:
-        for _ in range(count):
-            billing()
-
-    def blocks(count: int) -> None:
-        for _ in range(count):
-            with agent("billing", role="worker", attributes=code):
-                with tool("refund", attributes=code):
-                    pass
-                with llm("m", provider="openai") as call:
-                    call.usage(101, 11)
-
-    return {"bare": bare, "decorators": decorators, "blocks": blocks}[which]
+def _state(url: str, rounds: int) -> dict[str, Any]:
+    answer = subprocess.run(
+        [sys.executable, "-m", "tests.bench.instrumented_steps", str(rounds)],
+        env={**_environ(), "OTEL_EXPORTER_OTLP_ENDPOINT": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if answer.returncode:
+        raise SystemExit(f"a measured process failed:\n{answer.stderr}")
+    found: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+    took = {way: np.array(turns) for way, turns in found["us_per_step"].items()}
+    found["us_per_step"] = {way: round(float(np.median(turns)), 2) for way, turns in took.items()}
+    found["ratio"] = {way: ratio(took[way], took["bare"]) for way in OURS}
+    return found
 
 
-def one_round(which: str, count: int) -> dict[str, float]:
-    """In a process of its own: set up as an app would, take the steps, tell what they cost."""
-    if which == "bare":
-        _bare_setup()
-    else:
-        from maslens.instrumentation import init
-
-        init()
-    from maslens.instrumentation import session
-    from opentelemetry import trace
-
-    take = steps(which)
-    with session("c-1"):
-        take(200)
-        resting = _resident()
-        wall, cpu = time.perf_counter(), time.thread_time()
-        take(count)
-        cpu, wall = time.thread_time() - cpu, time.perf_counter() - wall
-        slowest = 0.0
-        for _ in range(2000):
-            start = time.perf_counter()
-            take(1)
-            slowest = max(slowest, time.perf_counter() - start)
-    grown = _resident() - resting
-    leaving = time.perf_counter()
-    provider: Any = trace.get_tracer_provider()
-    provider.shutdown()
+def ratio(ours: Any, bare: Any) -> dict[str, float]:
+    """Of arrays with the time of each round: the median of the rounds' ratios, its interval, and best over best."""
+    paired = ours / bare
+    drawn = bootstrap((paired,), np.median, n_resamples=2000, method="percentile", rng=np.random.default_rng(7))
     return {
-        "us_per_step": cpu / count * 1e6,
-        "wall_us_per_step": wall / count * 1e6,
-        "slowest_ms": slowest * 1e3,
-        "grown_mib": grown / 2**20,
-        "exit_ms": (time.perf_counter() - leaving) * 1e3,
+        "median": round(float(np.median(paired)), 3),
+        "low": round(float(drawn.confidence_interval.low), 3),
+        "high": round(float(drawn.confidence_interval.high), 3),
+        "fastest": round(float(ours.min() / bare.min()), 3),
     }
 
 
-def _bare_setup() -> None:
-    from opentelemetry import trace
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=4096, schedule_delay_millis=500))
-    trace.set_tracer_provider(provider)
-
-
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def _rounds(endpoint: str, count: int, rounds: int) -> dict[str, list[dict[str, float]]]:
-    """Interleaved, so that a slow minute of the machine hits all of them."""
-    found: dict[str, list[dict[str, float]]] = {which: [] for which in STEP_NAMES}
-    for _ in range(rounds):
-        for which in STEP_NAMES:
-            answer = subprocess.run(
-                [sys.executable, "-m", "tests.bench.instrumentation", "--round", which, "--count", str(count)],
-                env={**_environ(), "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint},
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            found[which].append(json.loads(answer.stdout.splitlines()[-1]))
-    return found
+def _print(state: str, row: dict[str, Any]) -> None:
+    for way, cost in row["us_per_step"].items():
+        side = "bare" if way == "bare" else "ours"
+        found = row["ratio"].get(way)
+        ratios = (
+            f"{found['median']:6.3f} [{found['low']:.3f}, {found['high']:.3f}] {found['fastest']:8.3f}"
+            if found
+            else " " * 32
+        )
+        print(
+            f"{state:12} {way:10} {cost:8.1f} {ratios} {row['exporting_us_per_step'][side]:10.1f}"
+            f" {row['slowest_ms'][way]:11.1f} {row['dropped'][side]:8}",
+            flush=True,
+        )
+    print(f"{state:12} the process grew by {row['grown_mib']:.1f} MiB and left in {row['exit_ms']:.0f} ms", flush=True)
+    if row["internal_errors"]:
+        print(f"{state:12} went wrong inside: {row['internal_errors']}")
 
 
 def _environ() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
-
-
-def median(found: list[dict[str, float]], key: str) -> float:
-    return statistics.median(one[key] for one in found)
 
 
 def _framework(endpoint: str, rounds: int) -> dict[str, Any]:
@@ -190,12 +118,15 @@ def _framework(endpoint: str, rounds: int) -> dict[str, Any]:
 
 
 @contextmanager
-def server(*, delay: float = 0.0, status: int = 200) -> Iterator[str]:
-    """An OTLP/HTTP endpoint in a process of its own, so that its work is not the app's."""
+def endpoint(trouble: dict[str, Any] | None) -> Iterator[str]:
+    """An OTLP/HTTP endpoint in a process of its own, so that its work is not the app's; None: the address of nobody."""
+    if trouble is None:
+        yield nowhere()
+        return
     code = (
         "import sys; from tests.instrumentation.otlp_sink import Sink\n"
         "Sink.take = lambda *_: None\n"
-        f"sink = Sink(status={status}, delay={delay}).start(); print(sink.url, flush=True); sys.stdin.read()"
+        f"sink = Sink(**{trouble!r}).start(); print(sink.url, flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environ()
@@ -248,64 +179,56 @@ _logs.set_logger_provider(logs)
 
 
 _STARTED = "from maslens.instrumentation.run import start; start()"
-EXIT_MS = {"refuses": 500, "slow": 3500, "busy": 3500}  # MASLENS_EXIT_TIMEOUT_MS, and a busy machine
 
 
-def _bars(rows: dict[str, Any]) -> list[dict[str, Any]]:
+def _bars(states: dict[str, Any], over_sdk: float) -> list[dict[str, Any]]:
     """What has to hold: the step, the import, and that a bad endpoint costs the app nothing but a bounded exit."""
-    worst = max(rows["well"][which]["ratio"] for which in ("decorators", "blocks"))
-    found = [
-        ("step, ours over the bare SDK, the endpoint well", worst, 1.25),
-        ("import and init(), CPU ms over the SDK's own", rows["import_ms"]["over_sdk"], 150),
-    ]
-    for endpoint in ("refuses", "slow", "busy"):
-        ours = rows[endpoint]["decorators"]
-        step = round(ours["us_per_step"] / rows["well"]["decorators"]["us_per_step"], 3)
-        found += [
-            (f"step where the endpoint {endpoint} over where it is well", step, 1.25),
-            (f"memory grown, MiB, where the endpoint {endpoint}", ours["grown_mib"], 64),
-            (f"exit, ms, where the endpoint {endpoint}", ours["exit_ms"], EXIT_MS[endpoint]),
-        ]
+    found: list[tuple[str, float, float]] = []
+    for state, row in states.items():
+        worst = max(row["ratio"][way]["median"] for way in OURS)
+        found.append((f"step, ours over the bare SDK, the endpoint {state}", worst, STEP))
+    for state, row in states.items():
+        found.append((f"memory grown, MiB, of both, the endpoint {state}", round(row["grown_mib"], 1), GROWN_MIB))
+        exit_ms = EXIT_DOWN_MS if state == "down" else EXIT_MS
+        found.append((f"exit, ms, the endpoint {state}", round(row["exit_ms"]), exit_ms))
+    found.append(("import and init(), CPU ms over the SDK's own", over_sdk, IMPORT_MS))
     return [{"metric": name, "value": value, "bar": bar, "holds": value <= bar} for name, value, bar in found]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--count", type=int, default=8000)
-    parser.add_argument("--round", choices=STEP_NAMES, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.round:
-        print(json.dumps(one_round(arguments.round, arguments.count)))
-        return
-    rows: dict[str, Any] = {}
-    print("endpoint   way         us/step   ratio   slowest ms   grown MiB   exit ms")
-    with server() as well, server(delay=5.0) as slow, server(status=503) as busy:
-        for endpoint, url in (("well", well), ("refuses", nowhere()), ("slow", slow), ("busy", busy)):
-            found = _rounds(url, arguments.count, arguments.rounds if endpoint == "well" else min(3, arguments.rounds))
-            bare = median(found["bare"], "us_per_step")
-            for which, results in found.items():
-                row = {key: round(median(results, key), 2) for key in results[0]}
-                row["ratio"] = round(row["us_per_step"] / bare, 3)
-                rows.setdefault(endpoint, {})[which] = row
-                cost = f"{row['us_per_step']:8.1f}  {row['ratio']:6.2f}  {row['slowest_ms']:11.1f}"
-                print(f"{endpoint:9}  {which:10} {cost}  {row['grown_mib']:10.1f}  {row['exit_ms']:8.0f}", flush=True)
-        rows["framework"] = _framework(well, arguments.rounds)
-    sdk, words, ready, started = import_ms(
-        SDK, "import maslens.instrumentation", "from maslens.instrumentation import init; init()", _STARTED
-    )
-    rows["import_ms"] = {
-        "sdk": round(sdk, 1),
-        "words": round(words, 1),
-        "init": round(ready, 1),
-        "maslens_run": round(started, 1),
-        "over_sdk": round(ready - sdk, 1),
-    }
+def _imports() -> dict[str, float]:
+    words = "import maslens.instrumentation"
+    ready = "from maslens.instrumentation import init; init()"
+    sdk_ms, words_ms, ready_ms, started_ms = (round(ms, 1) for ms in import_ms(SDK, words, ready, _STARTED))
     print(
-        f"import, CPU: the SDK set up by hand {sdk:.0f} ms, the words alone {words:.0f} ms, with init() {ready:.0f} ms"
+        f"import, CPU: the SDK set up by hand {sdk_ms:.0f} ms, the words alone {words_ms:.0f} ms,"
+        f" with init() {ready_ms:.0f} ms; what `maslens run` does before the program: {started_ms:.0f} ms"
     )
-    print(f"what `maslens run` does before the program: {started:.0f} ms")
-    rows["bars"] = _bars(rows)
+    over_sdk = round(ready_ms - sdk_ms, 1)
+    return {"sdk": sdk_ms, "words": words_ms, "init": ready_ms, "maslens_run": started_ms, "over_sdk": over_sdk}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=120, help=f"turns of {STEPS} steps of each way and state")
+    parser.add_argument(
+        "--only", nargs="*", choices=list(STATES), default=list(STATES), help="no bars, no results kept"
+    )
+    arguments = parser.parse_args(argv)
+    states: dict[str, Any] = {}
+    print("                        app, us                                  exporting,   slowest  dropped")
+    print("endpoint     way        per step  ratio  95 %            fastest  us/step      step, ms  spans")
+    for state in arguments.only:
+        with endpoint(STATES[state]) as url:
+            states[state] = row = _state(url, arguments.rounds)
+        _print(state, row)
+    counts = next(iter(states.values()))["attributes"]
+    print("attributes of each span, the same in all three ways:", ", ".join(f"{n} {c}" for n, c in counts.items()))
+    if len(states) < len(STATES):
+        return
+    with endpoint({}) as url:
+        framework = _framework(url, 5)
+    rows: dict[str, Any] = {"states": states, "framework": framework, "import_ms": _imports()}
+    rows["bars"] = _bars(states, rows["import_ms"]["over_sdk"])
     for bar in rows["bars"]:
         print(f"{'holds' if bar['holds'] else 'MISSED':7}{bar['metric']}: {bar['value']} (at most {bar['bar']})")
     RESULTS.parent.mkdir(exist_ok=True)

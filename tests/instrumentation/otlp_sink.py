@@ -57,6 +57,7 @@ class Sink:
     bodies: list[tuple[str, bytes]] = field(default_factory=list)
     status: int = 200
     delay: float = 0.0
+    retry_after: str = ""
     requests: int = 0
     callers: list[tuple[int, str, bytes]] = field(default_factory=list)  # the port each request came from
     server: ThreadingHTTPServer | None = None
@@ -95,6 +96,8 @@ class Sink:
                 try:
                     self.send_response(sink.status)
                     self.send_header("Content-Length", "0")
+                    if sink.retry_after:
+                        self.send_header("Retry-After", sink.retry_after)
                     self.end_headers()
                 except OSError:
                     pass  # the exporter has given up waiting
