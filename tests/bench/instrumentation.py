@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
 
 import numpy as np
@@ -152,10 +153,10 @@ def import_ms(*codes: str, times: int = 9) -> list[float]:
     """
 
     def spent(code: str) -> float:
-        before = os.times()
+        before = getrusage(RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-c", code], check=True, env=_environ())
-        after = os.times()
-        return after.children_user + after.children_system - before.children_user - before.children_system
+        after = getrusage(RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     rounds = [[spent(code) for code in ("pass", *codes)] for _ in range(times)]
     return [statistics.median((one[place] - one[0]) * 1e3 for one in rounds) for place in range(1, len(codes) + 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 import time
@@ -238,6 +239,42 @@ def test_an_async_generator_that_is_cancelled_ends_its_span_and_the_app_hears_of
 
     asyncio.run(cancel())
     assert ended == ["invoke_agent streaming"]
+    assert not internal_errors()
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("kind", ["coroutine", "generator", "stream"])
+def test_work_that_a_function_returns_and_nobody_starts_ends_its_span(kind: str) -> None:
+    ended: list[str] = []
+
+    class Ends(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            ended.append(span.name)
+
+    runtime.tracer_provider.add_span_processor(Ends())  # type: ignore[union-attr]
+
+    async def coroutine() -> int:
+        return 1
+
+    def generator() -> Any:
+        yield 1
+
+    async def stream() -> Any:
+        yield 1
+
+    works: dict[str, Any] = {"coroutine": coroutine, "generator": generator, "stream": stream}
+    begin = agent(kind)(lambda: works[kind]())
+    work = begin()
+    assert ended == [] and work is not None
+    del work
+    gc.collect()
+    assert ended == [f"invoke_agent {kind}"]
+    if kind == "generator":
+        assert list(begin()) == [1]
+    elif kind == "coroutine":
+        assert asyncio.run(begin()) == 1
+    gc.collect()
+    assert len(ended) == (1 if kind == "stream" else 2), "what was started ends once"
     assert not internal_errors()
 
 

@@ -88,6 +88,75 @@ def test_calling_it_twice_sends_once(sink: Sink) -> None:
     assert len(sink.spans) == 2
 
 
+def test_after_a_shutdown_it_can_be_called_again(sink: Sink) -> None:
+    """As a notebook does, or a test run."""
+    code = """
+from maslens.instrumentation import init, agent, shutdown, vote
+for name in ("a", "b", "c"):
+    assert init()
+    with agent(name):
+        vote(name, consensus="c")
+    if name != "c":
+        shutdown()
+"""
+    done = program(code, sink.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(span.name for span in sink.spans) == ["invoke_agent a", "invoke_agent b", "invoke_agent c"]
+    assert sorted(log.attributes["mas.vote.option"] for log in sink.logs) == ["a", "b", "c"]
+
+
+def test_a_provider_that_nobody_shuts_down_loses_nothing_of_ours(sink: Sink) -> None:
+    code = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
+from maslens.instrumentation import init, agent
+init()
+with agent("a"):
+    pass
+"""
+    done = program(code, sink.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [span.name for span in sink.spans] == ["invoke_agent a"]
+
+
+def test_a_processor_that_fails_at_the_end_holds_nobody_else_back(sink: Sink) -> None:
+    code = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+class Broken(SpanProcessor):
+    def shutdown(self):
+        raise RuntimeError("broken")
+provider = TracerProvider(shutdown_on_exit=False)
+provider.add_span_processor(Broken())
+trace.set_tracer_provider(provider)
+from maslens.instrumentation import init, agent, shutdown, vote
+init()
+with agent("a"):
+    vote("a", consensus="c")
+shutdown()
+import os
+os._exit(0)
+"""
+    done = program(code, sink.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(sink.spans) == len(sink.logs) == 1
+
+
+def test_where_the_sdk_is_disabled_nothing_is_started(sink: Sink) -> None:
+    code = "from maslens.instrumentation import init; import threading; assert init(); print(threading.active_count())"
+    done = program(code + STEP, sink.url, OTEL_SDK_DISABLED="true")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+    assert sink.requests == 0
+
+
+def test_a_limit_that_the_sdk_cannot_read_is_said_and_not_raised(sink: Sink) -> None:
+    code = "from maslens.instrumentation import init, shutdown; assert init() is False" + STEP + "shutdown()"
+    done = program(code, sink.url, OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT="many")
+    assert done.returncode == 0, done.stderr
+    assert "maslens is off in this process: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT" in done.stderr
+
+
 def test_a_long_conversation_keeps_its_attributes(sink: Sink) -> None:
     code = """
 from maslens.instrumentation import init, agent
@@ -332,7 +401,14 @@ with agent("found"):
         pytest.param({"endpoint": "a:1"}, {}, "http://a:1/v1/traces", id="no scheme"),
         pytest.param({"protocol": "grpc"}, {}, "http://127.0.0.1:4317", id="grpc"),
         pytest.param({}, {"OTEL_TRACES_EXPORTER": "otlp_proto_grpc"}, "http://127.0.0.1:4317", id="grpc by exporter"),
+        pytest.param({}, {"OTEL_EXPORTER_OTLP_PROTOCOL": " GRPC "}, "http://127.0.0.1:4317", id="grpc in capitals"),
+        pytest.param({}, {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, "http://127.0.0.1:4317", id="grpc for spans"),
+        pytest.param(
+            {}, {"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "grpc"}, "http://127.0.0.1:4318/v1/traces", id="grpc for logs"
+        ),
+        pytest.param({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": " http://c:1 "}, "http://c:1/v1/traces", id="blanks"),
         pytest.param({}, {"OTEL_TRACES_EXPORTER": "none"}, None, id="off"),
+        pytest.param({}, {"OTEL_SDK_DISABLED": "TRUE"}, None, id="disabled"),
     ],
 )
 def test_where_spans_go(arguments: dict[str, str], environ: dict[str, str], expected: str | None) -> None:
@@ -342,6 +418,21 @@ def test_where_spans_go(arguments: dict[str, str], environ: dict[str, str], expe
 def test_a_wrong_number_names_its_variable() -> None:
     with pytest.raises(ConfigError, match="OTEL_BSP_SCHEDULE_DELAY must be a whole number, got 'soon'"):
         export_config(environ={"OTEL_BSP_SCHEDULE_DELAY": "soon"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_BSP_SCHEDULE_DELAY", "0"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0"),
+        ("MASLENS_MAX_WAITING_BYTES", "0"),
+        ("MASLENS_EXIT_TIMEOUT_MS", "-1"),
+    ],
+)
+def test_a_number_out_of_range_names_its_variable_too(variable: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"{variable} must .*, got {value}"):
+        export_config(environ={variable: value})
 
 
 def test_limits_the_user_has_set_are_left_alone() -> None:

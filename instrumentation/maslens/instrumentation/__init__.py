@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from maslens.instrumentation.agents import Agent, Handoff, Tool
@@ -22,7 +23,7 @@ from maslens.instrumentation.api import (
     workflow,
 )
 from maslens.instrumentation.events import handoff_outcome, task_outcome
-from maslens.instrumentation.guard import internal_errors
+from maslens.instrumentation.guard import internal_errors, off
 from maslens.instrumentation.operation import Operation, Workflow
 
 if TYPE_CHECKING:
@@ -61,11 +62,18 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in ("init", "shutdown"):  # they need the SDK; the words above only its API
-        from maslens.instrumentation import setup
-
+        try:
+            from maslens.instrumentation import setup
+        except Exception as mistake:  # the SDK's, which reads its limits when it is imported
+            return partial(_unable, mistake)
         return getattr(setup, name)
     if name in ("doctor_app", "Finding"):
         from maslens.instrumentation.zero_code import findings
 
         return getattr(findings, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _unable(mistake: Exception, *_: Any, **__: Any) -> bool:
+    off(mistake)
+    return False

@@ -23,6 +23,13 @@ LIMITS = {  # the SDK's own 128 silently drops the oldest attributes of a long c
 }
 _BY_EXPORTER = {"otlp_proto_grpc": "grpc", "otlp_proto_http": "http/protobuf"}
 _ALL_ATTRIBUTES = "OTEL_ATTRIBUTE_COUNT_LIMIT"  # said by the user, it rules over both attribute limits
+_VARIABLES = {
+    "max_queue": "OTEL_BSP_MAX_QUEUE_SIZE",
+    "max_waiting_bytes": "MASLENS_MAX_WAITING_BYTES",
+    "max_batch": "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+    "delay_ms": "OTEL_BSP_SCHEDULE_DELAY",
+    "exit_ms": "MASLENS_EXIT_TIMEOUT_MS",
+}
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
@@ -33,7 +40,7 @@ class ConfigError(ValueError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportConfig:
     endpoints: Mapping[Signal, str]  # the full URL of each signal that is sent
-    protocol: Protocol = "http/protobuf"
+    protocols: Mapping[Signal, Protocol] = field(default_factory=dict)  # http/protobuf where none is said
     headers: Mapping[str, str] = field(default_factory=dict)  # on top of OTEL_EXPORTER_OTLP_HEADERS
     service_name: str | None = None  # None: OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says it
     capture_content: bool = False
@@ -45,13 +52,17 @@ class ExportConfig:
     exit_ms: int = 3000  # the longest that leaving the program may take because of us
 
     def __post_init__(self) -> None:
-        if self.protocol not in ("http/protobuf", "grpc"):
-            raise ConfigError(f"protocol must be http/protobuf or grpc, got {self.protocol!r}")
+        for protocol in self.protocols.values():
+            if protocol not in ("http/protobuf", "grpc"):
+                raise ConfigError(f"protocol must be http/protobuf or grpc, got {protocol!r}")
         for name in ("max_queue", "max_waiting_bytes", "max_batch", "delay_ms"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise ConfigError(f"{_VARIABLES[name]} must be at least 1, got {getattr(self, name)}")
         if self.exit_ms < 0:
-            raise ConfigError(f"exit_ms must not be negative, got {self.exit_ms}")
+            raise ConfigError(f"{_VARIABLES['exit_ms']} must not be negative, got {self.exit_ms}")
+
+    def protocol(self, signal: Signal) -> Protocol:
+        return self.protocols.get(signal, "http/protobuf")
 
 
 def export_config(
@@ -64,18 +75,18 @@ def export_config(
     environ: Mapping[str, str] = os.environ,
 ) -> ExportConfig:
     """The settings as they hold for this process."""
-    exporter = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
-    spoken = protocol or _BY_EXPORTER.get(exporter) or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") or "http/protobuf"
-    signals: list[Signal] = ["traces", "logs"]
+    disabled = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    signals: list[Signal] = [] if disabled else ["traces", "logs"]
+    protocols = {signal: protocol or _protocol(signal, environ) for signal in signals}
     endpoints = {
-        signal: _endpoint(signal, endpoint, spoken, environ)
+        signal: _endpoint(signal, endpoint, protocols[signal], environ)
         for signal in signals
-        if environ.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp").strip().lower() != "none"
+        if _word(environ, f"OTEL_{signal.upper()}_EXPORTER") != "none"
     }
     content = environ.get(_CONTENT, "").strip().upper() in ("TRUE", "SPAN_ONLY", "SPAN_AND_EVENT")
     return ExportConfig(
         endpoints=endpoints,
-        protocol=cast(Protocol, spoken),
+        protocols=cast("Mapping[Signal, Protocol]", protocols),
         headers=headers or {},
         service_name=service_name or _service_name(environ),
         capture_content=content if capture_content is None else capture_content,
@@ -97,12 +108,27 @@ def unset_limits(environ: Mapping[str, str] = os.environ) -> dict[str, int]:
     }
 
 
+def _protocol(signal: Signal, environ: Mapping[str, str]) -> str:
+    """What the signal's own variables say, then those of all; the exporter's name for traces says it for events too."""
+    return (
+        _BY_EXPORTER.get(_word(environ, f"OTEL_{signal.upper()}_EXPORTER"))
+        or _word(environ, f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL")
+        or _BY_EXPORTER.get(_word(environ, "OTEL_TRACES_EXPORTER"))
+        or _word(environ, "OTEL_EXPORTER_OTLP_PROTOCOL")
+        or "http/protobuf"
+    )
+
+
+def _word(environ: Mapping[str, str], name: str) -> str:
+    return environ.get(name, "").strip().lower()
+
+
 def _endpoint(signal: Signal, given: str | None, protocol: str, environ: Mapping[str, str]) -> str:
-    own = environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+    own = environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "").strip()
     if given is None and own:
         return own
     default = DEFAULT_GRPC if protocol == "grpc" else DEFAULT_HTTP
-    base = given or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or default
+    base = (given or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")).strip() or default
     if "://" not in base:
         base = f"http://{base}"
     if protocol == "grpc":

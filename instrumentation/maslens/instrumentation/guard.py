@@ -37,3 +37,8 @@ def quiet(method: Callable[P, None]) -> Callable[P, None]:
             swallowed(method.__qualname__, mistake)
 
     return called
+
+
+def off(mistake: Exception) -> None:
+    """Say that nothing is observed, and why."""
+    _log.warning("maslens is off in this process: %s", mistake)

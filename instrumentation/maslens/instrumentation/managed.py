@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextvars import Token
 from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
+from weakref import finalize
 
 from maslens.instrumentation.guard import swallowed
 from maslens.instrumentation.here import enter, here, leave
@@ -37,6 +38,7 @@ class Managed(Generic[Spec]):
     _token: Token[Context] | None = None
     _inner: Context | None = None  # stays None where starting failed
     _outer: Context
+    _unstarted: finalize[..., Any] | None = None
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
@@ -198,10 +200,21 @@ class Managed(Generic[Spec]):
         if kind is CoroutineType or kind is GeneratorType or kind is AsyncGeneratorType:  # the work is still to come
             self._suspend()
             if kind is CoroutineType:
-                return self._await(value, begun=True)
-            return self._drive(value, begun=True) if kind is GeneratorType else self._stream(value, begun=True)
+                return self._owed(self._await(value, begun=True))
+            driven = self._drive(value, begun=True) if kind is GeneratorType else self._stream(value, begun=True)
+            return self._owed(driven)
         self._done(value)
         return value
+
+    def _owed(self, work: Any) -> Any:
+        """`work` ends what is begun already; where nobody ever starts it, its own end does."""
+        self._unstarted = finalize(work, self._exit, GeneratorExit())
+        self._unstarted.atexit = False
+        return work
+
+    def _started_late(self) -> None:
+        if self._unstarted is not None:
+            self._unstarted.detach()
 
     def _done(self, value: Any) -> None:
         try:
@@ -212,6 +225,7 @@ class Managed(Generic[Spec]):
 
     async def _await(self, work: Coroutine[Any, Any, Any], *, begun: bool = False) -> Any:
         if begun:
+            self._started_late()
             self._resume()
         else:
             self.__enter__()
@@ -226,7 +240,9 @@ class Managed(Generic[Spec]):
     def _drive(self, work: Generator[Any, Any, Any], *, begun: bool = False) -> Generator[Any, Any, Any]:
         step: Callable[..., Any] = work.send
         sent: Any = None
-        if not begun:
+        if begun:
+            self._started_late()
+        else:
             self.__enter__()
             self._suspend()
         while True:
@@ -255,7 +271,9 @@ class Managed(Generic[Spec]):
     async def _stream(self, work: AsyncGenerator[Any, Any], *, begun: bool = False) -> AsyncGenerator[Any, Any]:
         step: Callable[..., Any] = work.asend
         sent: Any = None
-        if not begun:
+        if begun:
+            self._started_late()
+        else:
             self.__enter__()
             self._suspend()
         while True:

@@ -142,8 +142,9 @@ def outlet(signal: Signal, config: ExportConfig) -> Outlet:
     """The exporter of one signal, as `config` says."""
     _quieten()
     url = config.endpoints[signal]
-    make = partial(_grpc if config.protocol == "grpc" else _http, signal, url, config)
-    request_bytes = _GRPC_BYTES if config.protocol == "grpc" else _HTTP_BYTES
+    grpc = config.protocol(signal) == "grpc"
+    make = partial(_grpc if grpc else _http, signal, url, config)
+    request_bytes = _GRPC_BYTES if grpc else _HTTP_BYTES
     return Outlet(make, url, room=Room(config.max_waiting_bytes), request_bytes=request_bytes)
 
 

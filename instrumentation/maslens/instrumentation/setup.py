@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from maslens.instrumentation.config import ExportConfig, export_config, unset_limits
-from maslens.instrumentation.guard import swallowed
+from maslens.instrumentation.guard import off, swallowed
 from maslens.instrumentation.outlet import outlet
 from maslens.instrumentation.runtime import own_version, runtime
 from maslens.instrumentation.stamp import StampProcessor
-from maslens.instrumentation.waiting import LogBatches, SpanBatches
+from maslens.instrumentation.waiting import LogBatches, SpanBatches, leave_all
 from opentelemetry import trace
 from opentelemetry._logs import get_logger_provider, set_logger_provider
 from opentelemetry.sdk._logs import LoggerProvider
@@ -57,19 +57,20 @@ def init(
             _also_in_workers()
     except Exception as mistake:
         swallowed("init", mistake)
-        _complain(mistake)
+        off(mistake)
         return False
     return True
 
 
 def shutdown() -> None:
     """Send what still waits and stop; by itself at the program's end."""
-    try:
-        for provider in (trace.get_tracer_provider(), get_logger_provider()):
+    for provider in (trace.get_tracer_provider(), get_logger_provider()):
+        try:
             if hasattr(provider, "shutdown"):
                 provider.shutdown()
-    except Exception as mistake:
-        swallowed("shutdown", mistake)
+        except Exception as mistake:  # of anybody's processor
+            swallowed("shutdown", mistake)
+    leave_all()
 
 
 def _traces(config: ExportConfig, attributes: Mapping[str, Any], *, wanted: bool) -> None:
@@ -104,6 +105,8 @@ def _lacks(processors: list[Any], url: str, *, wanted: bool) -> bool:
 
 
 def _exporter(processor: Any) -> Any:
+    if getattr(processor, "closed", False) is True:  # ours, and `shutdown` came before this `init`
+        return None
     batch = getattr(processor, "_batch_processor", None)
     return (
         getattr(processor, "outlet", None)
@@ -161,9 +164,3 @@ def _span_limits() -> SpanLimits:
         max_events=raised.get("OTEL_SPAN_EVENT_COUNT_LIMIT"),
         max_links=raised.get("OTEL_SPAN_LINK_COUNT_LIMIT"),
     )
-
-
-def _complain(mistake: Exception) -> None:
-    import logging
-
-    logging.getLogger("maslens.instrumentation").warning("maslens is off in this process: %s", mistake)

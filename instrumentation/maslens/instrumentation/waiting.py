@@ -6,6 +6,7 @@ exit with one bound for all signals, a connection of its own for a forked child,
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -171,6 +172,10 @@ class SpanBatches(SpanProcessor):
         if waiting.asleep and len(items) >= waiting.batch:
             waiting.wake()
 
+    @property
+    def closed(self) -> bool:
+        return self._waiting.closed
+
     def force_flush(self, timeout_millis: int | None = _FLUSH_MS) -> bool:
         return self._waiting.flush((_FLUSH_MS if timeout_millis is None else timeout_millis) / 1e3)
 
@@ -191,6 +196,10 @@ class LogBatches(LogRecordProcessor):
                 self._waiting.put(_readable(log_record))
         except Exception as mistake:
             swallowed("event", mistake)
+
+    @property
+    def closed(self) -> bool:
+        return self._waiting.closed
 
     def force_flush(self, timeout_millis: int | None = _FLUSH_MS) -> bool:
         return self._waiting.flush((_FLUSH_MS if timeout_millis is None else timeout_millis) / 1e3)
@@ -227,6 +236,15 @@ def _leave(one: Waiting) -> None:
     _spent_s = _spent_s + time.monotonic() - start if _open else 0.0
 
 
+def leave_all() -> None:
+    """Close what no provider has closed: one that was not asked to, or was shut down before it got ours."""
+    for one in _open.copy():
+        try:
+            _leave(one)
+        except Exception as mistake:
+            swallowed("exit", mistake)
+
+
 def _in_child() -> None:
     global _spent_s
     _spent_s = 0.0
@@ -237,5 +255,6 @@ def _in_child() -> None:
             swallowed("fork", mistake)
 
 
+atexit.register(leave_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
