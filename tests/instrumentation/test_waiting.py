@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from maslens.instrumentation import internal_errors
+from maslens.instrumentation import guard, internal_errors, waiting
 from maslens.instrumentation.config import export_config
 from maslens.instrumentation.outlet import outlet
 from maslens.instrumentation.waiting import LogBatches, SpanBatches
@@ -65,6 +65,13 @@ class Signal:
             self.provider.add_log_record_processor(self.batches)
             logger = self.provider.get_logger("t")
             self.write = lambda text: logger.emit(LogRecord(body=text))
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process of its own: what other tests hold open, or have waited for, does not count."""
+    monkeypatch.setattr(waiting, "_open", [])
+    monkeypatch.setattr(waiting, "_spent_s", 0.0)
 
 
 @pytest.fixture(params=["spans", "logs"])
@@ -190,6 +197,20 @@ def test_while_one_signal_is_waited_for_the_other_is_sent(monkeypatch: pytest.Mo
     assert len(well.exporter.sent) == 1
 
 
+def test_what_was_waited_for_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One provider is stopped early; the other, at the end of the program, has its time."""
+    early = Signal("logs", monkeypatch, MASLENS_EXIT_TIMEOUT_MS="1000")
+    late = Signal("spans", monkeypatch, MASLENS_EXIT_TIMEOUT_MS="1000", OTEL_BSP_SCHEDULE_DELAY="60000")
+    early.write("x")
+    early.provider.shutdown()
+    assert waiting._spent_s > 0.9
+    time.sleep(1.1)
+    late.write("x")
+    threading.Timer(0.1, late.exporter.let.set).start()
+    late.provider.shutdown()
+    assert len(late.exporter.sent) == 1
+
+
 def test_a_later_set_up_has_its_own_time_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Signal("spans", monkeypatch, MASLENS_EXIT_TIMEOUT_MS="300")
     before.write("x")
@@ -208,3 +229,45 @@ def test_after_the_end_nothing_is_kept_and_nothing_raises(signal: Signal) -> Non
     assert signal.batches.force_flush(1000) is False
     signal.batches.shutdown()
     assert signal.exporter.sent == []
+
+
+class Bursting(Held):
+    def __init__(self, signal: Signal) -> None:
+        super().__init__()
+        signal.batches.outlet._exporter = self
+
+    def export(self, batch: Any) -> SpanExportResult:
+        raise OSError("an exporter's own mistake")
+
+    def shutdown(self) -> None:
+        raise OSError("again")
+
+
+@pytest.mark.parametrize("kind", ["spans", "logs"])
+def test_an_exporter_that_raises_is_counted_and_asked_again(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    signal = Signal(kind, monkeypatch)
+    well = signal.exporter
+    well.let.set()
+    Bursting(signal)
+    signal.write("lost")
+    assert signal.provider.force_flush(PATIENCE_S * 1000) is False
+    signal.batches.outlet._exporter = well
+    signal.write("sent")
+    assert signal.provider.force_flush(PATIENCE_S * 1000) is True
+    assert len(well.sent) == 1 and signal.batches.outlet.lost == 1
+    Bursting(signal)
+    signal.provider.shutdown()
+    assert dict(internal_errors()) == {"export": 1, "exporter's shutdown": 1}
+    guard._counts.clear()
+
+
+def test_what_does_not_fit_is_said_once(signal: Signal, caplog: pytest.LogCaptureFixture) -> None:
+    signal.exporter.let.set()
+    for _ in range(3):
+        signal.exporter.let.clear()
+        for _ in range(300):
+            signal.write("x")
+        signal.exporter.let.set()
+        signal.provider.force_flush(PATIENCE_S * 1000)
+    said = [record.getMessage() for record in caplog.records if record.name == "maslens.instrumentation"]
+    assert len(said) == 1 and "more slowly than it comes" in said[0]

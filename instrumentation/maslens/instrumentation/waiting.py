@@ -221,19 +221,25 @@ def _readable(emitted: ReadWriteLogRecord) -> ReadableLogRecord:
 
 
 _open: list[Waiting] = []
-_spent_s = 0.0  # by those that are closed already, out of the time that all have together
+_spent_s, _spent_at = 0.0, 0.0  # of the time that all of them have together at the end, and until when
 
 
 def _leave(one: Waiting) -> None:
-    """Close `one`; the others send meanwhile, so that the signal that comes last is not the one that is cut off."""
-    global _spent_s
+    """Close `one`; the others send meanwhile, so that the signal that comes last is not the one that is cut off.
+
+    What one has waited for, the next has no more; it comes back with time, or where nothing is left open: a program
+    that stops one of several and goes on has all of it at its own end.
+    """
+    global _spent_s, _spent_at
     start = time.monotonic()
-    for other in _open:
+    _spent_s = max(0.0, _spent_s - (start - _spent_at))
+    for other in _open.copy():
         other.hurry()
     one.close(max(0.0, one.exit_s - _spent_s))
     if one in _open:
         _open.remove(one)
-    _spent_s = _spent_s + time.monotonic() - start if _open else 0.0
+    _spent_at = time.monotonic()
+    _spent_s = _spent_s + _spent_at - start if _open else 0.0
 
 
 def leave_all() -> None:
