@@ -423,3 +423,51 @@ def test_equal_values_have_equal_digests_and_a_changed_one_has_not(value: Any) -
 
     assert digest(value) == digest(copy.deepcopy(value))
     assert digest([value, "more"]).hash != digest([value]).hash
+
+
+class Shrinking(dict[str, Any]):
+    """As a mapping that another thread changes while it is looked at."""
+
+    def items(self) -> Any:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    values = keys = __iter__ = items  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("context", [lambda *_: 1 / 0, Shrinking(a=1)], ids=["function", "mapping"])
+def test_a_context_that_cannot_be_told_costs_its_fingerprint_and_not_the_span(context: Any) -> None:
+    spans: dict[str, ReadableSpan] = {}
+
+    class Ends(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            spans[span.name] = span
+
+    runtime.tracer_provider.add_span_processor(Ends())  # type: ignore[union-attr]
+    with agent("a", context=context), handoff("b", context=context) as passed, tool("t", arguments=context):
+        pass
+    with agent("b", handoff=lambda *_: 1 / 0):
+        pass
+    assert sorted(spans) == ["execute_tool t", "execute_tool transfer_to_b b", "invoke_agent a", "invoke_agent b"]
+    assert all("mas.context.hash" not in (span.attributes or {}) for span in spans.values())
+    assert (spans["invoke_agent b"].attributes or {})["mas.handoff.id"] == passed.id
+
+
+def test_a_context_implementation_that_fails_does_not_keep_the_span_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+
+    class Ends(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            ended.append(span.name)
+
+    def broken(_: Any) -> None:
+        raise OSError("broken")
+
+    runtime.tracer_provider.add_span_processor(Ends())  # type: ignore[union-attr]
+
+    def run() -> None:
+        with agent("a"):
+            monkeypatch.setattr("maslens.instrumentation.managed.leave", broken)
+
+    copy_context().run(run)
+    assert ended == ["invoke_agent a"]
+    assert internal_errors() == {"Agent end": 1}

@@ -20,7 +20,7 @@ from maslens.instrumentation.carried import (
 )
 from maslens.instrumentation.carrier import opened
 from maslens.instrumentation.digest import digest, json_text
-from maslens.instrumentation.guard import quiet
+from maslens.instrumentation.guard import quiet, swallowed
 from maslens.instrumentation.operation import Operation, SpanSpec, _WithOutcome, new_id
 from maslens.instrumentation.runtime import runtime
 from maslens.semconv import attributes as names
@@ -68,7 +68,7 @@ class Handoff(Operation[HandoffSpec]):
     def _begin(self, outer: Context) -> Context:
         state = current(outer)
         self.id = new_id()
-        more = {names.MAS_HANDOFF_ID: self.id, **_fingerprint(self._resolved(self._spec.passed))}
+        more = {names.MAS_HANDOFF_ID: self.id, **_fingerprint(self, self._spec.passed)}
         span = self._start(outer, state, more)
         transfers = transfers_of(state)
         transfers.add(Transfer(self.id, self.target, span.get_span_context()))
@@ -102,7 +102,7 @@ class Agent(_WithOutcome[AgentSpec]):
         if spec.handoff is None:
             taken, transfers = taken_up(state, name)
         else:
-            taken, transfers, state = _given(self._resolved(spec.handoff), name, state)
+            taken, transfers, state = self._given(spec.handoff, name, state)
         instance = spec.instance or new_id()
         more: dict[str, Any] = {names.MAS_AGENT_INSTANCE_ID: instance}
         links = spec.links
@@ -113,11 +113,18 @@ class Agent(_WithOutcome[AgentSpec]):
             more[names.GEN_AI_CALLER_TYPE] = "agent"
             more[names.GEN_AI_CALLER_NAME] = state.stamp[names.GEN_AI_AGENT_NAME]
         if spec.passed is not NOT_GIVEN:
-            more.update(_fingerprint(self._resolved(spec.passed)))
+            more.update(_fingerprint(self, spec.passed))
         span = self._start(outer, state, more, links)
         carried = without_handoff(state.baggage) if names.MAS_HANDOFF_ID in state.baggage else state.baggage
         who = {names.GEN_AI_AGENT_NAME: name, names.MAS_AGENT_INSTANCE_ID: instance}
         return entered(outer, State({**carried, **who}, {**state.stamp, **who}, transfers), span)
+
+    def _given(self, handoff: Any, name: str, state: State) -> tuple[Transfer | None, Transfers, State]:
+        try:
+            return _given(self._resolved(handoff), name, state)
+        except Exception as mistake:  # in the app's own function, or a message that is none: as if nothing was said
+            swallowed("handoff", mistake)
+            return *taken_up(state, name), state
 
 
 @dataclass(slots=True)
@@ -142,9 +149,16 @@ class Tool(Operation[ToolSpec]):
         state = current(outer)
         if not runtime.capture_content:
             return entered(outer, state, self._start(outer, state))
-        arguments = self._resolved(self._spec.arguments) if self._spec.arguments is not NOT_GIVEN else self._passed()
-        more = {} if arguments is NOT_GIVEN else {names.GEN_AI_TOOL_CALL_ARGUMENTS: _as_text(arguments)}
-        return entered(outer, state, self._start(outer, state, more))
+        return entered(outer, state, self._start(outer, state, self._arguments()))
+
+    def _arguments(self) -> dict[str, Any]:
+        try:
+            given = self._spec.arguments
+            arguments = self._resolved(given) if given is not NOT_GIVEN else self._passed()
+            return {} if arguments is NOT_GIVEN else {names.GEN_AI_TOOL_CALL_ARGUMENTS: _as_text(arguments)}
+        except Exception as mistake:
+            swallowed("arguments", mistake)
+            return {}
 
     def _passed(self) -> Any:
         """The arguments of the decorated call, by name where the signature says them."""
@@ -172,11 +186,15 @@ def _given(given: Any, agent: str, state: State) -> tuple[Transfer | None, Trans
     return (Transfer(str(handoff_id), agent, arrived.origin) if handoff_id else None), transfers, state
 
 
-def _fingerprint(passed: Any) -> dict[str, Any]:
-    """What was passed, without saying it."""
-    if passed is NOT_GIVEN:
+def _fingerprint(operation: Operation[Any], given: Any) -> dict[str, Any]:
+    """What was passed, without saying it; nothing where the app's own function fails or another thread changes it."""
+    if given is NOT_GIVEN:
         return {}
-    made = digest(passed)
+    try:
+        made = digest(operation._resolved(given))
+    except Exception as mistake:
+        swallowed("context", mistake)
+        return {}
     attributes = {names.MAS_CONTEXT_HASH: made.hash, names.MAS_CONTEXT_SIZE: made.size}
     return attributes if made.messages is None else {**attributes, names.MAS_CONTEXT_MESSAGE_COUNT: made.messages}
 

@@ -89,9 +89,11 @@ class Managed(Generic[Spec]):
 
     def _exit(self, error: BaseException | None) -> None:
         try:
-            if self._token is not None:
-                self._leave(self._token)
-            self._finish(error)
+            try:
+                if self._token is not None:
+                    self._leave(self._token)
+            finally:
+                self._finish(error)
         except Exception as mistake:
             swallowed(f"{type(self).__name__} end", mistake)
 
