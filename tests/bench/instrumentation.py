@@ -110,7 +110,8 @@ def _framework(endpoint: str, rounds: int) -> dict[str, Any]:
             )
             spent.append(json.loads(answer.stdout.splitlines()[0])["us_per_run"])
     row = {way: round(statistics.median(spent), 1) for way, spent in found.items()}
-    row["ratio"] = round(row["maslens"] / row["instrumentor"], 3)
+    paired = [ours / theirs for ours, theirs in zip(found["maslens"], found["instrumentor"], strict=True)]
+    row["ratio"] = round(statistics.median(paired), 3)
     print(
         f"a run of the OpenAI Agents SDK: {row['nothing']:.0f} us unobserved, {row['instrumentor']:.0f} us with"
         f" OpenInference, {row['maslens']:.0f} us with maslens run ({row['ratio']:.2f} of the instrumentor alone)"

@@ -128,3 +128,18 @@ assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
     done = program(code, sink.url)
     assert (done.returncode, done.stderr) == (0, "")
     assert [span.name for span in sink.spans] == ["invoke_agent parent"]
+
+
+def test_a_command_with_something_to_do_between_fork_and_exec_runs_as_ever(sink: Sink) -> None:
+    code = """
+import subprocess, sys
+from maslens.instrumentation import agent, init
+init()
+with agent("parent"):
+    pass
+done = subprocess.run([sys.executable, "-c", "print(7)"], preexec_fn=lambda: None, capture_output=True, text=True)
+assert (done.stdout, done.stderr) == ("7\\n", ""), done
+"""
+    done = program(code, sink.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [span.name for span in sink.spans] == ["invoke_agent parent"]

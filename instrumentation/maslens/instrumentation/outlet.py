@@ -68,6 +68,8 @@ class Outlet:
         silent = _ours.set(True)
         result = None
         try:
+            if self._exporter is None:
+                self._exporter = self._make()
             result = self._exporter.export(batch)
         except Exception as mistake:  # older exporters let a refused connection through, with a traceback for the app
             swallowed("export", mistake)
@@ -82,7 +84,8 @@ class Outlet:
     def shutdown(self) -> None:
         silent = _ours.set(True)
         try:
-            self._exporter.shutdown()
+            if self._exporter is not None:
+                self._exporter.shutdown()
         except Exception as mistake:
             swallowed("exporter's shutdown", mistake)
         finally:
@@ -94,7 +97,7 @@ class Outlet:
         The parent's is kept, untouched: closing it takes locks that a thread of the parent may have held.
         """
         self._inherited.append(self._exporter)
-        self._exporter = self._make()
+        self._exporter = None  # made by the thread that sends, once there is something to send
         self._away = self._full = False
         self.dropped = self.undelivered = self.room.refused = self._lost_before = 0
 
