@@ -33,7 +33,7 @@ from tests.e2e.running import Up
 
 RESULTS = Path(__file__).parents[2] / "build" / "bench.json"
 SENDERS = 4
-LOOK_S = 0.25  # how often is looked (60 ms of CPU a time): what is measured is late by half of it on average
+LOOK_S = 0.5  # how often is looked (60 ms of CPU a time): what is measured is late by half of it on average
 PATIENCE_S = 60.0  # after the last request
 
 
