@@ -143,3 +143,50 @@ assert (done.stdout, done.stderr) == ("7\\n", ""), done
     done = program(code, sink.url)
     assert (done.returncode, done.stderr) == (0, "")
     assert [span.name for span in sink.spans] == ["invoke_agent parent"]
+
+
+def test_forks_among_threads_that_write_and_flush_lose_nothing_and_send_nothing_twice(sink: Sink) -> None:
+    code = """
+import os, threading, time
+from maslens.instrumentation import agent, init, internal_errors
+from opentelemetry import trace
+init()
+over = threading.Event()
+
+def write(name):
+    number = 0
+    while not over.is_set():
+        with agent(f"{name}-{number}"):
+            pass
+        number += 1
+        time.sleep(0.0005)
+    print(name, number)
+
+def flush():
+    while not over.wait(0.01):
+        trace.get_tracer_provider().force_flush(5)
+
+threads = [threading.Thread(target=write, args=(f"parent{n}",)) for n in range(4)] + [threading.Thread(target=flush)]
+for thread in threads:
+    thread.start()
+children = []
+for number in range(8):
+    time.sleep(0.03)
+    if (child := os.fork()) == 0:
+        for step in range(10):
+            with agent(f"child{number}-{step}"):
+                pass
+        os._exit(0 if trace.get_tracer_provider().force_flush(20_000) and not internal_errors() else 1)
+    children.append(child)
+assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
+over.set()
+for thread in threads:
+    thread.join()
+assert not internal_errors()
+"""
+    done = program(code, sink.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    written = {name: int(count) for name, count in (line.split() for line in done.stdout.splitlines())}
+    written.update({f"child{number}": 10 for number in range(8)})
+    expected = {f"invoke_agent {name}-{step}" for name, count in written.items() for step in range(count)}
+    assert Counter(span.name for span in sink.spans) == Counter(expected)

@@ -202,6 +202,36 @@ def test_a_provider_that_exports_already_gets_only_the_stamp(sink: Sink) -> None
     assert sink.named("theirs").attributes["gen_ai.conversation.id"] == "c-1"
 
 
+CONSOLE = """
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SimpleSpanProcessor
+from opentelemetry import _logs, trace
+tracers, loggers = TracerProvider(), LoggerProvider()
+tracers.add_span_processor({processor}(ConsoleSpanExporter()))
+loggers.add_log_record_processor(SimpleLogRecordProcessor(ConsoleLogRecordExporter()))
+trace.set_tracer_provider(tracers)
+_logs.set_logger_provider(loggers)
+from maslens.instrumentation import init
+init()
+"""
+
+
+@pytest.mark.parametrize("processor", ["SimpleSpanProcessor", "BatchSpanProcessor"])
+def test_a_provider_that_only_prints_gets_our_exporter(sink: Sink, processor: str) -> None:
+    done = program(CONSOLE.format(processor=processor) + STEP, sink.url)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"name": "invoke_agent a"' in done.stdout
+    assert len(sink.spans) == 2 and len(sink.logs) == 1
+
+
+def test_a_provider_that_only_prints_because_it_was_told_to_is_left_alone(sink: Sink) -> None:
+    told = {"OTEL_TRACES_EXPORTER": "console", "OTEL_LOGS_EXPORTER": "console"}
+    done = program(CONSOLE.format(processor="SimpleSpanProcessor") + STEP, sink.url, **told)
+    assert done.returncode == 0 and not sink.spans and not sink.logs
+
+
 def test_an_endpoint_that_is_asked_for_is_added_beside_theirs(sink: Sink) -> None:
     other = Sink().start()
     code = SOMEBODY_ELSES.format(exporter=EXPORTER.format(url=other.url), arguments=repr(sink.url))

@@ -41,6 +41,7 @@ class ConfigError(ValueError):
 class ExportConfig:
     endpoints: Mapping[Signal, str]  # the full URL of each signal that is sent
     protocols: Mapping[Signal, Protocol] = field(default_factory=dict)  # http/protobuf where none is said
+    elsewhere: frozenset[Signal] = frozenset()  # the variables name an exporter that is not OTLP's: it is enough
     headers: Mapping[str, str] = field(default_factory=dict)  # on top of OTEL_EXPORTER_OTLP_HEADERS
     service_name: str | None = None  # None: OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says it
     capture_content: bool = False
@@ -87,6 +88,7 @@ def export_config(
     return ExportConfig(
         endpoints=endpoints,
         protocols=cast("Mapping[Signal, Protocol]", protocols),
+        elsewhere=frozenset(signal for signal in signals if not _is_otlp(signal, environ)),
         headers=headers or {},
         service_name=service_name or _service_name(environ),
         capture_content=content if capture_content is None else capture_content,
@@ -117,6 +119,11 @@ def _protocol(signal: Signal, environ: Mapping[str, str]) -> str:
         or _word(environ, "OTEL_EXPORTER_OTLP_PROTOCOL")
         or "http/protobuf"
     )
+
+
+def _is_otlp(signal: Signal, environ: Mapping[str, str]) -> bool:
+    exporters = _word(environ, f"OTEL_{signal.upper()}_EXPORTER")
+    return not exporters or "otlp" in exporters
 
 
 def _word(environ: Mapping[str, str], name: str) -> str:

@@ -82,7 +82,7 @@ def _traces(config: ExportConfig, attributes: Mapping[str, Any], *, wanted: bool
     if not any(isinstance(processor, StampProcessor) for processor in processors):
         provider.add_span_processor(StampProcessor())
     url = config.endpoints.get("traces")
-    if url and _lacks(processors, url, wanted=wanted):
+    if url and _lacks(processors, url, wanted=wanted, local="traces" in config.elsewhere):
         provider.add_span_processor(SpanBatches(outlet("traces", config), config))
 
 
@@ -93,13 +93,18 @@ def _logs(config: ExportConfig, attributes: Mapping[str, Any], *, wanted: bool) 
         set_logger_provider(provider)
     processors = list(_processors(provider, "_multi_log_record_processor", "_log_record_processors"))
     url = config.endpoints.get("logs")
-    if url and _lacks(processors, url, wanted=wanted):
+    if url and _lacks(processors, url, wanted=wanted, local="logs" in config.elsewhere):
         provider.add_log_record_processor(LogBatches(outlet("logs", config), config))
 
 
-def _lacks(processors: list[Any], url: str, *, wanted: bool) -> bool:
-    """Whether an exporter to `url` is missing; one to anywhere else is enough unless `url` was asked for."""
+def _lacks(processors: list[Any], url: str, *, wanted: bool, local: bool) -> bool:
+    """Whether an exporter to `url` is missing; one to anywhere else is enough unless `url` was asked for.
+
+    local: so is one that goes nowhere, as the SDK's own do: to the console, into memory.
+    """
     exporters = [found for found in map(_exporter, processors) if found is not None]
+    if not local:
+        exporters = [found for found in exporters if not type(found).__module__.startswith("opentelemetry.sdk.")]
     sent_to = {str(getattr(exporter, "url", None) or getattr(exporter, "_endpoint", "")) for exporter in exporters}
     return url not in sent_to if wanted else not exporters
 
