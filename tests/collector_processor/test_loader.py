@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -403,6 +404,21 @@ def test_when_a_batch_is_due(pending: Pending, busy: float, expected: float) -> 
     assert seconds_until_due(pending, now_ns=10**9, busy=busy, config=CONFIG) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("items", "rested", "expected"),
+    [
+        pytest.param(3, math.inf, 0.1, id="the first"),
+        pytest.param(3, 0.5, 1.0, id="few, and an insert has just been"),
+        pytest.param(3, 1.45, 0.1, id="few, and it is long enough ago"),
+        pytest.param(7, 0.0, 0.1, id="many"),
+    ],
+)
+def test_few_do_not_go_insert_upon_insert(items: int, rested: float, expected: float) -> None:
+    config = replace(CONFIG, few_items=5, few_wait=timedelta(seconds=1.5))
+    pending = Pending(1, items, 10, 10**9)
+    assert seconds_until_due(pending, now_ns=10**9, busy=0.0, rested=rested, config=config) == pytest.approx(expected)
+
+
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 5)), max_size=30))
 def test_the_busy_share_stays_a_share_and_fades(spells: list[tuple[float, float]]) -> None:
     pace, now = Pace(now=0.0), 0.0
@@ -416,6 +432,8 @@ def test_the_busy_share_stays_a_share_and_fades(spells: list[tuple[float, float]
 def test_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"batch\.max_bytes"):
         BatchConfig(max_bytes=0)
+    with pytest.raises(ConfigError, match=r"batch\.few_wait"):
+        BatchConfig(few_wait=timedelta(seconds=-1))
     with pytest.raises(ConfigError, match=r"loader\.workers"):
         LoaderConfig(workers=0)
     with pytest.raises(ConfigError, match=r"dead_letters\.max_files"):

@@ -149,6 +149,7 @@ def _stages(settings: Settings) -> tuple[Stage, ...]:
 
 
 def _loader(settings: Settings) -> LoaderConfig:
-    wait = timedelta(seconds=settings.batch_max_wait_s)
+    wait, few = timedelta(seconds=settings.batch_max_wait_s), timedelta(seconds=settings.batch_few_wait_s)
     idle = min(BatchConfig().idle_wait, wait)
-    return LoaderConfig(batch=BatchConfig(max_bytes=settings.batch_max_bytes, idle_wait=idle, busy_wait=wait))
+    batch = BatchConfig(max_bytes=settings.batch_max_bytes, idle_wait=idle, busy_wait=wait, few_wait=few)
+    return LoaderConfig(batch=batch)

@@ -82,7 +82,8 @@ class Settings:
         tuple[str, ...], "services (`*` for any part) whose prompts, answers and tool data are not kept"
     ] = ()
     batch_max_bytes: Annotated[int, "bytes of one insert at most"] = 12 * 1024**2
-    batch_max_wait_s: Annotated[float, "longest time a request waits for others to be inserted with it"] = 0.75
+    batch_max_wait_s: Annotated[float, "longest time a request waits for others to be inserted with it …"] = 0.75
+    batch_few_wait_s: Annotated[float, "… or since the last insert, while fewer than 1,000 spans wait"] = 1.5
     sidecar_interval_s: Annotated[float, "pause between two looks at which sessions got new spans"] = 0.5
     sidecar_processes: Annotated[
         str, "processes that compute facts beside this one; 0: none, this one does; auto: one where there are two cores"
@@ -126,7 +127,7 @@ class Settings:
             number = getattr(self, name)
             if number != "auto" and not (number.isdecimal() and int(number) <= MOST_PROCESSES):
                 raise SettingError(name, f"must be auto or a number from 0 to {MOST_PROCESSES}, got {number!r}")
-        for name in ("journal_keep_s", "deadletter_keep_s", "deadletter_max_files"):
+        for name in ("journal_keep_s", "deadletter_keep_s", "deadletter_max_files", "batch_few_wait_s"):
             if not getattr(self, name) >= 0:
                 raise SettingError(name, f"must not be negative, got {getattr(self, name)}")
         for origin in self.cors_origins:

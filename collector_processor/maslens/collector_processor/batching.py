@@ -1,4 +1,4 @@
-"""When to cut: soon while the store is idle, in large pieces while it is busy, because large inserts cost it less."""
+"""When to cut: soon while the store is idle, in large pieces while it is busy: what an insert costs is mostly fixed."""
 
 from __future__ import annotations
 
@@ -16,26 +16,35 @@ class BatchConfig:
     max_items: int = 50_000  # spans or log records of one insert
     idle_wait: timedelta = timedelta(milliseconds=100)  # data are visible this much later while little arrives ...
     busy_wait: timedelta = timedelta(milliseconds=750)  # ... and this much while the store has no rest
+    few_items: int = 1_000  # less than so many do not go into the store insert upon insert ...
+    few_wait: timedelta = timedelta(0)  # ... but so long after the last one, where each is dear
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_items"):
+        for name in ("max_bytes", "max_items", "few_items"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"batch.{name} must be at least 1, got {getattr(self, name)}")
         if not timedelta(0) <= self.idle_wait <= self.busy_wait:
             raise ConfigError("batch.idle_wait must be at least 0 and at most batch.busy_wait")
+        if self.few_wait < timedelta(0):
+            raise ConfigError("batch.few_wait must be at least 0")
 
 
-def seconds_until_due(pending: Pending, *, now_ns: int, busy: float, config: BatchConfig) -> float:
+def seconds_until_due(
+    pending: Pending, *, now_ns: int, busy: float, config: BatchConfig, rested: float = math.inf
+) -> float:
     """How long the records that wait may go on waiting for company; 0 or less: cut now.
 
-    `busy` is the share of recent time (0 to 1) that inserts took.
+    busy: the share of recent time (0 to 1) that inserts took. rested: seconds since the last one ended.
     """
     if not pending.records:
         return math.inf
     if pending.size >= config.max_bytes or pending.items >= config.max_items:
         return 0.0
     idle, most = config.idle_wait.total_seconds(), config.busy_wait.total_seconds()
-    return idle + busy * (most - idle) - (now_ns - pending.oldest_ns) / 1e9
+    due = idle + busy * (most - idle) - (now_ns - pending.oldest_ns) / 1e9
+    if pending.items < config.few_items:
+        due = max(due, config.few_wait.total_seconds() - rested)
+    return due
 
 
 class Pace:
@@ -45,10 +54,16 @@ class Pace:
         self._rate = math.log(2) / half_life
         self._at = now
         self._busy = 0.0
+        self._ended = -math.inf
 
     def inserted(self, *, started: float, ended: float) -> None:
         self._decay(started, 0.0)
         self._decay(ended, 1.0)
+        self._ended = ended
+
+    def rested(self, now: float) -> float:
+        """Seconds since the last insert ended."""
+        return now - self._ended
 
     def busy(self, now: float) -> float:
         self._decay(now, 0.0)

@@ -187,10 +187,12 @@ class Loader:
         if leftover is not None:
             self._load(self.journal.read(leftover))
             return
+        pace, now = self._pace[signal], time.monotonic()
         due = seconds_until_due(
             self.journal.pending(signal),
             now_ns=time.time_ns(),
-            busy=self._pace[signal].busy(time.monotonic()),
+            busy=pace.busy(now),
+            rested=pace.rested(now),
             config=self.config.batch,
         )
         if due == math.inf:
