@@ -18,6 +18,7 @@ from maslens.storage.deduplication_logs import forget_absent
 from maslens.storage.durability import leave_tables_to_the_system, sync_tables
 from maslens.storage.errors import QueryError, Unavailable, insert_failure
 from maslens.storage.ingest import FORMAT, INSERT_SETTINGS, columns, embedded_schema_settings, inbox, insert_batch
+from maslens.storage.merges import let_merges_yield
 from maslens.storage.migrate import migrate
 from maslens.storage.params import identifier, literal, setting, texts
 from maslens.storage.store import Params, Signal
@@ -56,6 +57,7 @@ class ChdbStore:
             os.sync()  # the tables themselves, which may be new
         else:
             leave_tables_to_the_system(self)
+        let_merges_yield()  # the engine has such threads once it has tables
         return done
 
     def arrow(self, sql: str, params: Params | None = None, settings: Params | None = None) -> pa.Table:
