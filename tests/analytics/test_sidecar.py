@@ -305,16 +305,33 @@ def test_patience_ends(store: Store) -> None:
     assert running.status.waiting_traces == 0
 
 
-def test_many_spans_wake_it_few_do_not(store: Store) -> None:
-    running = sidecar(store, interval_s=100.0)
+@pytest.mark.parametrize(
+    ("arrived", "asked", "interval_s", "pause_s"),
+    [
+        pytest.param(7, False, 60.0, 0.05, id="few: until the pause is over"),
+        pytest.param(1_000, False, 0.05, 60.0, id="many: until the interval is over"),
+        pytest.param(1_000, False, 60.0, 0.05, id="many, and the pause is over first"),
+        pytest.param(0, True, 60.0, 60.0, id="somebody asks"),
+    ],
+)
+def test_how_long_it_rests(store: Store, arrived: int, asked: bool, interval_s: float, pause_s: float) -> None:
+    resting = sidecar(store, interval_s=interval_s)
+    resting.arrived(arrived)
+    if asked:
+        resting.wake()
+    began = time.monotonic()
+    resting._rest(began, pause_s)
+    assert (0.0 if asked else 0.05) <= time.monotonic() - began < 30
+
+
+def test_spans_that_arrive_meanwhile_end_its_rest(store: Store) -> None:
+    running = sidecar(store, interval_s=1.0)
     running.start()
     try:
         in_time(lambda: running.status.steps_total >= 1, within_s=60)
         put(store, desk())
-        running.arrived(7)
-        assert not running._wake.is_set()
         running.arrived(1_000)
-        in_time(lambda: running.status.spans_total == 7, within_s=60)  # long before 100 s
+        in_time(lambda: running.status.spans_total == 7, within_s=60)
     finally:
         running.stop()
 

@@ -110,6 +110,7 @@ class Sidecar:
         self._forget_everything()
         self._stop = threading.Event()
         self._wake = threading.Event()
+        self._asked = False  # to look now, whatever has arrived
         self._arrived = 0  # since the last step began, about
         self._thread: threading.Thread | None = None
 
@@ -132,13 +133,14 @@ class Sidecar:
 
     def wake(self) -> None:
         """There are new spans: look now."""
+        self._asked = True
         self._wake.set()
 
     def arrived(self, spans: int) -> None:
-        """So many are in the store: look now where they are many, else when it is time; each look has a cost."""
+        """So many are in the store: do not rest longer than the interval where they are many; each look has a cost."""
         self._arrived += spans
         if self._arrived >= _WORTH_A_STEP:
-            self.wake()
+            self._wake.set()
 
     def drain(self) -> None:
         """Step until nothing is left to do now. For commands that end; not while the thread runs."""
@@ -167,6 +169,7 @@ class Sidecar:
     def _run(self) -> None:
         failures = 0
         while not self._stop.is_set():
+            began = time.monotonic()
             try:
                 busy = self.step()
                 failures = 0
@@ -180,8 +183,20 @@ class Sidecar:
             took = self.status.last_step_seconds
             # A light step leaves the others most of the time, a heavy one is followed by the next at once.
             pause = max(2 * self.config.interval_s - took, 0.1 * took) if busy else self.config.interval_s
-            self._wake.wait(0.0 if self.status.lag_spans else pause)
+            if not self.status.lag_spans:
+                self._rest(began, pause)
+
+    def _rest(self, began: float, pause: float) -> None:
+        """For `pause`; or until somebody asks, or many have arrived and the interval since `began` is over."""
+        until = time.monotonic() + pause
+        while not (self._asked or self._stop.is_set()):
+            many = self._arrived >= _WORTH_A_STEP
+            left = (min(until, began + self.config.interval_s) if many else until) - time.monotonic()
+            if left <= 0:
+                break
+            self._wake.wait(left)
             self._wake.clear()
+        self._asked = False
 
     def step(self) -> bool:
         """Take in what is new, bring idle sessions to rest. False if there was nothing to do."""
