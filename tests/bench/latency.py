@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.processes import cpu_seconds, resident_bytes
+from tests.bench.processes import cpu_seconds, resident_bytes, until_at_rest
 from tests.bench.requests import LLM_PLACES, SPANS_PER_REQUEST, SPANS_PER_SESSION, live_requests, session_id
 from tests.e2e.running import Up
 
@@ -95,7 +95,7 @@ def measure(*, rate: float, seconds: float) -> None:
         up = Up(Path(folder) / "data").start(within_s=600)
         try:
             assert up.process is not None
-            time.sleep(2)  # the first look of everything at an empty store
+            until_at_rest(up.process.pid)
             cpu, watch.began = cpu_seconds(up.process.pid), time.monotonic()
             _offer_and_look(up, watch, bodies)
             wall = time.monotonic() - watch.began

@@ -35,6 +35,15 @@ def cpu_seconds(pid: int) -> float:
     return total / _TICKS
 
 
+def until_at_rest(*pids: int) -> None:
+    """Wait until all of a server has started: some import for seconds after they answer. Half a minute at most."""
+    for _ in range(30):
+        before = sum(map(cpu_seconds, pids))
+        time.sleep(1)
+        if sum(map(cpu_seconds, pids)) - before < 0.1:
+            return
+
+
 def resident_bytes(pid: int, *, peak: bool = False, anonymous: bool = False) -> int:
     """Resident memory of the tree now, or the sum of each member's own peak, or what of it is no file's."""
     key = "VmHWM:" if peak else "RssAnon:" if anonymous else "VmRSS:"
