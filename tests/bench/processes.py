@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -58,9 +60,15 @@ def resident_bytes(pid: int, *, peak: bool = False, anonymous: bool = False) -> 
 
 
 def disk_bytes(*paths: Path) -> int:
-    """What the files below `paths` hold."""
-    files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
-    return sum(file.stat().st_size for file in files)
+    """What the files below `paths` hold; some come and go meanwhile."""
+    files = [path for path in paths if path.is_file()]
+    files += [Path(folder) / name for path in paths for folder, _, names in os.walk(path) for name in names]
+    total = 0
+    for file in files:
+        with suppress(FileNotFoundError):
+            told = file.lstat()
+            total += told.st_size if stat.S_ISREG(told.st_mode) else 0
+    return total
 
 
 def free_port() -> int:
