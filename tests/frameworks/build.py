@@ -16,7 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-FRAMEWORKS = sorted(path.parent.name for path in HERE.glob("*/requirements.txt"))
+ENVIRONMENTS = sorted(path.parent.name for path in HERE.glob("*/requirements.txt"))
+FRAMEWORKS = [name for name in ENVIRONMENTS if (HERE / name / "script.py").is_file()]  # with a program and its truth
 
 
 def python_of(name: str) -> Path:
@@ -76,7 +77,7 @@ def _install(name: str, packages: Sequence[str | Path]) -> bool:
 
 
 def main() -> None:
-    names, failed = sys.argv[1:] or FRAMEWORKS, []
+    names, failed = sys.argv[1:] or ENVIRONMENTS, []
     for name in names:
         try:
             build(name, latest=bool(os.environ.get("LATEST")))
