@@ -294,8 +294,11 @@ def _rows(up: Up, sql: str) -> list[dict[str, Any]]:
 def _ask(url: str, sql: str, database: str = "") -> list[dict[str, Any]]:
     asked = {"query": sql, "default_format": "JSONEachRow", "output_format_json_quote_64bit_integers": "0"}
     query = urllib.parse.urlencode(asked | ({"database": database} if database else {}))
-    with urllib.request.urlopen(f"{url}/?{query}", timeout=120) as answer:
-        return [json.loads(line) for line in answer.read().splitlines()]
+    try:
+        with urllib.request.urlopen(f"{url}/?{query}", timeout=120) as answer:
+            return [json.loads(line) for line in answer.read().splitlines()]
+    except urllib.error.HTTPError as refused:
+        raise RuntimeError(f"{refused.code}: {refused.read().decode(errors='replace')[:500]}") from refused
 
 
 def _metric(up: Up, sample: str) -> float:
