@@ -146,12 +146,29 @@ class Waiting:
                 self._failures += 1
 
 
-class SpanBatches(SpanProcessor):
-    """Spans wait here for the next export."""
+class _Batches:
+    """What a processor of either signal does with its queue, but for putting something in."""
 
     def __init__(self, outlet: Outlet, config: ExportConfig) -> None:
         self.outlet = outlet
         self._waiting = Waiting(outlet, config)
+
+    @property
+    def closed(self) -> bool:
+        return self._waiting.closed
+
+    def force_flush(self, timeout_millis: int | None = _FLUSH_MS) -> bool:
+        return self._waiting.flush((_FLUSH_MS if timeout_millis is None else timeout_millis) / 1e3)
+
+    def shutdown(self) -> None:
+        _leave(self._waiting)
+
+
+class SpanBatches(_Batches, SpanProcessor):
+    """Spans wait here for the next export."""
+
+    def __init__(self, outlet: Outlet, config: ExportConfig) -> None:
+        super().__init__(outlet, config)
         self._room = outlet.room
         self._items = self._waiting.items
 
@@ -172,23 +189,9 @@ class SpanBatches(SpanProcessor):
         if waiting.asleep and len(items) >= waiting.batch:
             waiting.wake()
 
-    @property
-    def closed(self) -> bool:
-        return self._waiting.closed
 
-    def force_flush(self, timeout_millis: int | None = _FLUSH_MS) -> bool:
-        return self._waiting.flush((_FLUSH_MS if timeout_millis is None else timeout_millis) / 1e3)
-
-    def shutdown(self) -> None:
-        _leave(self._waiting)
-
-
-class LogBatches(LogRecordProcessor):
+class LogBatches(_Batches, LogRecordProcessor):
     """The same for log records."""
-
-    def __init__(self, outlet: Outlet, config: ExportConfig) -> None:
-        self.outlet = outlet
-        self._waiting = Waiting(outlet, config)
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         try:
@@ -196,16 +199,6 @@ class LogBatches(LogRecordProcessor):
                 self._waiting.put(_readable(log_record))
         except Exception as mistake:
             swallowed("event", mistake)
-
-    @property
-    def closed(self) -> bool:
-        return self._waiting.closed
-
-    def force_flush(self, timeout_millis: int | None = _FLUSH_MS) -> bool:
-        return self._waiting.flush((_FLUSH_MS if timeout_millis is None else timeout_millis) / 1e3)
-
-    def shutdown(self) -> None:
-        _leave(self._waiting)
 
 
 def _readable(emitted: ReadWriteLogRecord) -> ReadableLogRecord:
