@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from maslens.analytics import frames
+from maslens.analytics.computing import Here
 from maslens.analytics.facts import Facts, compute
 from maslens.analytics.prices import PriceBook
 from maslens.analytics.sidecar import Sidecar, SidecarConfig
@@ -458,15 +459,16 @@ ALL = [
 ]
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     order=st.permutations(range(len(ALL))),
     cuts=st.sets(st.integers(1, len(ALL) - 1), max_size=4),
     repeats=st.lists(st.integers(0, len(ALL) - 1), max_size=4, unique=True),
     restarts=st.sets(st.integers(0, 5)),
+    meanwhile=st.booleans(),
 )
 def test_any_order_any_batches_any_restarts(
-    store: Store, order: list[int], cuts: set[int], repeats: list[int], restarts: set[int]
+    store: Store, order: list[int], cuts: set[int], repeats: list[int], restarts: set[int], meanwhile: bool
 ) -> None:
     empty(store)
     put(store, ALL)
@@ -476,8 +478,13 @@ def test_any_order_any_batches_any_restarts(
     running = sidecar(store)
     highest: dict[str, float] = {}
     edges = [0, *sorted(cuts), len(ALL)]
-    for number, (start, end) in enumerate(itertools.pairwise(edges)):
-        put(store, [ALL[i] for i in order[start:end]])
+    batches = [[ALL[i] for i in order[start:end]] for start, end in itertools.pairwise(edges)]
+    if meanwhile:
+        running, _ = overlapping(store, batches)
+        run_out(running)
+        batches = []
+    for number, batch in enumerate(batches):
+        put(store, batch)
         if number in restarts:
             running = sidecar(store)
         running.drain()
@@ -495,6 +502,135 @@ def test_any_order_any_batches_any_restarts(
     for row in [*again["sessions"], *facts["sessions"]]:
         row.pop("duplicate_spans")
     assert again == facts
+
+
+# --- a step is begun before the last one is finished -----------------------------------------------------------------
+
+
+class Meanwhile(Here):
+    """Whoever waits for facts finds that something has happened before they are there, as with other processes."""
+
+    processes = 1
+
+    def __init__(self) -> None:
+        super().__init__(with_prices)
+        self.happens: list[Callable[[], None]] = []
+        self.finished: Callable[[], int] = int  # steps
+        self.begun = self.ahead = 0
+
+    def begin(self, spans: pl.DataFrame, events: pl.DataFrame | None) -> Callable[[], Facts]:
+        facts = super().begin(spans, events)
+        self.ahead += self.begun > self.finished()
+        self.begun += 1
+
+        def wait() -> Any:
+            if self.happens:
+                self.happens.pop(0)()
+            return facts()
+
+        return wait
+
+
+def overlapping(
+    store: Store, batches: Sequence[Sequence[Span]], *, seen: Any = None, **config: Any
+) -> tuple[Sidecar, Meanwhile]:
+    """A sidecar that finds the next of `batches` in the store each time it has waited for the facts of one."""
+    meanwhile = Meanwhile()
+    running = Sidecar(seen or store, meanwhile, SidecarConfig(**{"patience": 0.0, **config}), clock=Clock())
+
+    def arrives(spans: Sequence[Span]) -> Callable[[], None]:
+        def happens() -> None:
+            put(store, spans)
+            running.arrived(10_000)
+
+        return happens
+
+    meanwhile.finished = lambda: running.status.steps_total
+    put(store, batches[0])
+    meanwhile.happens.extend(arrives(spans) for spans in batches[1:])
+    return running, meanwhile
+
+
+def run_out(running: Sidecar) -> None:
+    """As its thread does."""
+    for _ in range(50):
+        try:
+            while running._steps(overlapping=True):
+                pass
+        except Unavailable:
+            continue
+        return
+    raise AssertionError("it never got through")
+
+
+def test_steps_overlap_where_spans_arrive_meanwhile(store: Store) -> None:
+    running, meanwhile = overlapping(store, [desk("a" * 32), desk("b" * 32), desk("c" * 32)])
+    assert running._steps(overlapping=True)
+    assert not running._steps(overlapping=True)
+    assert (meanwhile.begun, meanwhile.ahead) == (3, 2)
+    assert one(store, "maslens_agent_runs") == 6
+    assert running.status.spans_total == 21
+    assert running.status.failures_total == 0
+
+
+def test_a_session_that_goes_on_meanwhile_is_whole_in_the_end(store: Store) -> None:
+    spans = desk(session="x")
+    others = [desk(letter * 32) for letter in "bcde"]
+    batches = [
+        [*spans[:2], *(span for other in others for span in other[:3])],
+        [*spans[2:4], *(span for other in others for span in other[3:])],
+        [*spans[4:6], *desk("f" * 32)],
+        [*spans[6:], *desk("0" * 32, session="x")],
+    ]
+    put(store, [span for batch in batches for span in batch])
+    sidecar(store).drain()
+    expected, facts = totals(store), tables(store)
+    forgetful = {"keep_spans": 1, "keep_sessions": 1}
+    for memory in ({}, forgetful, {"chunk_spans": 1}, {"chunk_spans": 1, **forgetful}):
+        empty(store)
+        running, meanwhile = overlapping(store, batches, **memory)
+        run_out(running)
+        assert meanwhile.ahead
+        assert tables(store) == facts
+        assert totals(store) == pytest.approx(expected)
+
+
+def test_what_the_next_step_depends_on_is_finished_first(store: Store) -> None:
+    running, meanwhile = overlapping(store, [desk(session="desk-1"), desk("b" * 32)])
+    told = meanwhile.happens[0]
+
+    def also_told() -> None:
+        put_event(store, TaskOutcome="abandoned", TargetType="session", TargetId="desk-1")
+        told()
+
+    meanwhile.happens[0] = also_told
+    run_out(running)
+    assert (meanwhile.begun, meanwhile.ahead) == (2, 0)
+    outcomes = {row["session_id"]: row["outcome"] for row in tables(store)["sessions"]}
+    assert outcomes == {"desk-1": "abandoned", "b" * 32: "success"}
+
+
+def test_a_long_session_is_left_alone_however_much_arrives(store: Store) -> None:
+    spans = desk()
+    running, meanwhile = overlapping(store, [spans[:3], spans[3:]], long_spans=3, patience=1e6, patience_max_s=10)
+    run_out(running)
+    assert meanwhile.ahead == 0
+    assert running.status.waiting_traces == 1
+    assert one(store, "maslens_agent_tokens", type="input") == 1000
+
+
+def test_a_failure_at_any_insert_of_overlapping_steps_changes_nothing(store: Store) -> None:
+    batches = [desk(session="s")[:4], [*desk(session="s")[4:], *desk("b" * 32)]]
+    counting = Failing(store, {})
+    run_out(overlapping(store, batches, seen=counting)[0])
+    expected, facts = totals(store), tables(store)
+    for fail_at in range(1, counting.inserts + 1):
+        empty(store)
+        failing = Failing(store, {fail_at: "before" if fail_at % 2 else "after"})
+        run_out(overlapping(store, batches, seen=failing)[0])
+        assert totals(store) == pytest.approx(expected), fail_at
+        assert tables(store) == facts, fail_at
+        assert one(store, "maslens_processed_spans") == 14
 
 
 def test_thread_runs_and_stops(store: Store, tmp_path: Path) -> None:

@@ -419,6 +419,38 @@ def test_few_do_not_go_insert_upon_insert(items: int, rested: float, expected: f
     assert seconds_until_due(pending, now_ns=10**9, busy=0.0, rested=rested, config=config) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("unseen", "size", "received_ns", "expected"),
+    [
+        pytest.param(0.05, 10, 10**9, 0.1, id="seen at once: as ever"),
+        pytest.param(0.8, 10, 10**9, 0.8, id="nobody looks sooner"),
+        pytest.param(0.8, 1000, 10**9, 0.0, id="enough bytes"),
+        pytest.param(60.0, 10, 10**9, 2.0, id="not for ever"),
+        pytest.param(60.0, 10, -(10**9), 0.0, id="long enough"),
+    ],
+)
+def test_what_nobody_would_see_waits_for_company(unseen: float, size: int, received_ns: int, expected: float) -> None:
+    config = replace(CONFIG, unseen_wait=timedelta(seconds=2))
+    pending = Pending(1, 1, size, received_ns)
+    assert seconds_until_due(pending, now_ns=10**9, busy=0.0, unseen=unseen, config=config) == pytest.approx(expected)
+
+
+def test_it_waits_while_nobody_looks(tmp_path: Path) -> None:
+    there: list[list[str]] = []
+
+    def looks_in(after: float) -> float:
+        there.append(made.store.span_names())
+        return after + (60.0 if len(there) < 5 else 0.0)
+
+    with bench(tmp_path, start=False) as made:
+        made.append("a")
+        made.loader = Loader(made.journal, made.store, made.dead_letters, QUICK, looks_in=looks_in)
+        made.loader.start()
+        assert made.loader.drained(20)
+        assert made.store.span_names() == ["a"]
+        assert there[:5] == [[]] * 5
+
+
 @given(st.lists(st.tuples(st.floats(0, 5), st.floats(0, 5)), max_size=30))
 def test_the_busy_share_stays_a_share_and_fades(spells: list[tuple[float, float]]) -> None:
     pace, now = Pace(now=0.0), 0.0

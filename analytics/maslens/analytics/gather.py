@@ -119,8 +119,9 @@ class Gatherer:
     def let_go(self, traces: Iterable[str]) -> None:
         self.cache.drop(set(traces))
 
-    def shrink(self) -> None:
-        at_hand = set(self.cache.shrink())
+    def shrink(self, but: Collection[str] = ()) -> None:
+        """but: traces that stay at hand."""
+        at_hand = set(self.cache.shrink(but))
         self._eventful &= at_hand
         self._told &= at_hand
 

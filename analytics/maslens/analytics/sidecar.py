@@ -3,6 +3,9 @@
 A step reads the spans since the last position, collects the sessions they belong to, and writes for each chunk of them
 facts (by version, tombstones for what is no more) and then one commit of position, totals and contributions. Whatever
 is repeated after a crash gives the same, so nothing is counted twice and nothing is left out.
+
+Where spans arrive faster than that, a step is begun before the one before it is finished: other processes compute the
+facts of one while those of the other are written. Steps are finished in the order in which they were begun.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import uuid4
@@ -23,6 +26,7 @@ from maslens.analytics.feed import News, Position, read_news, traces_since
 from maslens.analytics.gather import Gatherer
 from maslens.analytics.ledger import CONTRIBUTIONS, Entry, Ledger
 from maslens.analytics.metrics import exemplars
+from maslens.analytics.schedule import Schedule
 from maslens.analytics.session_book import Made, SessionBook, with_unknown_outcome
 from maslens.analytics.shares import Shares
 from maslens.analytics.totals import FactFrames, Totals, contributions, series_of
@@ -111,7 +115,9 @@ class Sidecar:
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._asked = False  # to look now, whatever has arrived
-        self._arrived = 0  # since the last step began, about
+        self._arrived = 0  # since the last look, about
+        self._schedule = Schedule()
+        self._finished = 0.0  # the last step, on the monotonic clock
         self._thread: threading.Thread | None = None
 
     # --- seen from outside -------------------------------------------------------------------------------------------
@@ -142,6 +148,10 @@ class Sidecar:
         if self._arrived >= _WORTH_A_STEP:
             self._wake.set()
 
+    def looks_in(self, after: float) -> float:
+        """Seconds until the first look for new spans no sooner than in `after` seconds, as far as one can tell."""
+        return self._schedule.looks_in(after, news=self._arrived > 0)
+
     def drain(self) -> None:
         """Step until nothing is left to do now. For commands that end; not while the thread runs."""
         while self.step() or self._again:
@@ -171,7 +181,7 @@ class Sidecar:
         while not self._stop.is_set():
             began = time.monotonic()
             try:
-                busy = self.step()
+                busy = self._steps(overlapping=self._computing.processes > 0)
                 failures = 0
             except Exception as error:
                 failures += 1
@@ -188,10 +198,11 @@ class Sidecar:
 
     def _rest(self, began: float, pause: float) -> None:
         """For `pause`; or until somebody asks, or many have arrived and the interval since `began` is over."""
-        until = time.monotonic() + pause
+        now = time.monotonic()
+        until, soonest = now + pause, min(now + pause, began + self.config.interval_s)
+        self._schedule.rest(max(0.0, soonest - now))
         while not (self._asked or self._stop.is_set()):
-            many = self._arrived >= _WORTH_A_STEP
-            left = (min(until, began + self.config.interval_s) if many else until) - time.monotonic()
+            left = (soonest if self._arrived >= _WORTH_A_STEP else until) - time.monotonic()
             if left <= 0:
                 break
             self._wake.wait(left)
@@ -200,30 +211,19 @@ class Sidecar:
 
     def step(self) -> bool:
         """Take in what is new, bring idle sessions to rest. False if there was nothing to do."""
-        began = time.perf_counter()
-        self._arrived = 0
-        if not self._loaded:
-            self._load()
-        now = self._clock()
-        news = read_news(self._store, self._position, limit=self.config.read_spans)
-        again = self._again[:_AT_ONCE]
-        work = _Work(
-            news=news,
-            now=now,
-            arrived=self._gather.traces_of_events(news).union(news.spans.get_column("TraceId")),
-            asked=frozenset(again) | {trace for trace, due in self._waiting.items() if due <= now},
-            idle=self._book.idle(now - self.config.idle_s, limit=_AT_ONCE),
-        )
-        busy = bool(work.arrived or work.asked or work.idle or news.upto != self._position)
-        if busy:
-            try:
-                self._update(work)
-            except BaseException:
-                self._loaded = False  # whether a commit was heard is not known: ask the store what it knows
-                raise
-            del self._again[: len(again)]
-        self._observe(news, took=time.perf_counter() - began, busy=busy)
-        return busy
+        return self._steps(overlapping=False)
+
+    def _steps(self, *, overlapping: bool) -> bool:
+        """A step; and more, each begun before the last is finished, while enough arrives. False as in `step`."""
+        try:
+            step = self._begin()
+            busy = step is not None
+            while step is not None:
+                step = self._finish(step, overlapping=overlapping and not self._stop.is_set())
+            return busy
+        except BaseException:
+            self._loaded = False  # whether a commit was heard is not known: ask the store what it knows
+            raise
 
     def _forget_everything(self) -> None:
         self._name = uuid4().hex
@@ -233,7 +233,7 @@ class Sidecar:
         self._shares = Shares(self._ledger)
         self._book = SessionBook()
         self._waiting: dict[str, float] = {}  # traces whose sessions are left alone for now, and until when
-        self._position = Position()
+        self._position = self._read = Position()  # as committed, and up to where spans are read
         self._version = 0
 
     def _load(self) -> None:
@@ -242,7 +242,7 @@ class Sidecar:
         self._forget_everything()
         self._writer.written, self._writer.tombstones = written, tombstones
         start = self._ledger.start()
-        self._version, self._position = start.version, start.position
+        self._version, self._position, self._read = start.version, start.position, start.position
         totals = Totals(limit=self.config.max_series, limited=self._totals.limited)
         totals.restore(start.totals)
         self._totals = totals  # at once: a scrape must never see counters fall
@@ -252,27 +252,98 @@ class Sidecar:
 
     # --- one step ----------------------------------------------------------------------------------------------------
 
-    def _update(self, work: _Work) -> None:
-        incomplete = {session for session in work.idle if not self._book.settled(session)}
+    def _begin(self) -> _Step | None:
+        """Read what is new and have its facts computed; None if there is nothing to do."""
+        began, work = time.monotonic(), self._look()
+        if work.arrived or work.asked or work.idle or work.news.upto != self._position:
+            return self._begun(work, began=began)
+        self._schedule.ready(busy=False)
+        self._observe(work.news, took=time.monotonic() - began, busy=False)
+        return None
+
+    def _look(self) -> _Work:
+        self._arrived = 0
+        self._schedule.look()
+        if not self._loaded:
+            self._load()
+        return self._work(read_news(self._store, self._read, limit=self.config.read_spans))
+
+    def _work(self, news: News) -> _Work:
+        now = self._clock()
+        idle = self._book.idle(now - self.config.idle_s, limit=_AT_ONCE)
+        return _Work(
+            news=news,
+            now=now,
+            arrived=self._gather.traces_of_events(news).union(news.spans.get_column("TraceId")),
+            again=self._again[:_AT_ONCE],
+            due=frozenset(trace for trace, due in self._waiting.items() if due <= now),
+            idle=idle,
+            incomplete=frozenset(session for session in idle if not self._book.settled(session)),
+        )
+
+    def _begun(self, work: _Work, *, began: float) -> _Step:
         touched = work.arrived | work.asked
-        wanted = touched.union(*self._gather.traces_of(incomplete).values())
+        wanted = touched.union(*self._gather.traces_of(work.incomplete).values())
         groups = self._gather.groups(work.news, wanted, waiting=self._waiting)
-        resting = self._resting(groups, work.now) if not incomplete else {}
+        resting = self._resting(groups, work.now) if not work.incomplete else {}
         waiting = {trace: at for trace, at in self._waiting.items() if trace not in touched}
         for number, until in resting.items():
             waiting.update(dict.fromkeys(groups[number] & touched, until))
         ready = [group for number, group in enumerate(groups) if number not in resting]
-        chunks = list(self._gather.chunks(ready, spans=self._chunk_size(ready)))
+        self._read = work.news.upto
+        return _Step(
+            work=work,
+            began=began,
+            waiting=waiting,
+            simple=not waiting and all(self._gather.cache.count(group) < self.config.long_spans for group in ready),
+            chunks=_Chunks(
+                self._gather.chunks(ready, spans=self._chunk_size(ready)),
+                gather=self._gather,
+                computing=self._computing,
+            ),
+        )
+
+    def _finish(self, step: _Step, *, overlapping: bool) -> _Step | None:
+        """Write its facts and commit. overlapping: begin another one before that, if enough has arrived; return it."""
         last = _Share()
-        for number, (chunk, spans, facts) in enumerate(self._begun(chunks), start=1):
-            last = self._computed(chunk, spans, facts, work, incomplete)
-            if number < len(chunks):
+        following: _Step | None = None
+        not_yet: tuple[News, float] | None = None
+        for chunk in step.chunks:
+            facts = chunk.facts()
+            if overlapping and chunk.last:
+                self._schedule.ready(busy=True)
+                if self._arrived >= _WORTH_A_STEP or step.work.news.behind:
+                    began, work = time.monotonic(), self._look()
+                    if step.simple and self._depends_on_nothing(work):
+                        following = self._begun(work, began=began)
+                    else:
+                        not_yet = work.news, began
+            last = self._computed(chunk, facts, step)
+            if not chunk.last:
                 self._commit(last)
         self._book.later(
-            incomplete & set(self._book.idle(work.now - self.config.idle_s, limit=len(work.idle))), work.now
+            step.work.incomplete.intersection(
+                self._book.idle(step.work.now - self.config.idle_s, limit=len(step.work.idle))
+            ),
+            step.work.now,
         )
-        self._move_on(last, work, waiting, [session for session in work.idle if session not in incomplete])
-        self._let_go(work.now)
+        self._move_on(last, step)
+        self._let_go(step.work.now, but=following.chunks.traces if following is not None else frozenset())
+        del self._again[: len(step.work.again)]
+        if not overlapping:
+            self._schedule.ready(busy=True)
+        now = time.monotonic()
+        self._observe(step.work.news, took=now - max(step.began, self._finished), busy=True)
+        self._finished = now
+        if not_yet is not None:
+            news, began = not_yet
+            following = self._begun(self._work(news), began=began)
+        return following
+
+    def _depends_on_nothing(self, work: _Work) -> bool:
+        """Whether its sessions and their traces are the same before and after a step that is not finished yet."""
+        events = work.news.event_traces or work.news.event_sessions or work.news.content_traces
+        return not (events or work.asked or work.incomplete or self._waiting)
 
     def _chunk_size(self, groups: Sequence[set[str]]) -> int:
         """How many spans a chunk has: there is one for each process, unless they would be tiny or huge."""
@@ -280,16 +351,6 @@ class Sidecar:
             return self.config.chunk_spans
         spans = sum(self._gather.cache.count(group) for group in groups)
         return min(max(-(-spans // self._computing.processes), _WORTH_A_CHUNK), self.config.chunk_spans)
-
-    def _begun(self, chunks: Sequence[set[str]]) -> Iterator[tuple[set[str], pl.DataFrame, Callable[[], FactFrames]]]:
-        """Chunks in their order. Where others compute, they are at the next ones while one is written."""
-        begun: deque[tuple[set[str], pl.DataFrame, Callable[[], FactFrames]]] = deque()
-        for chunk in chunks:
-            spans = self._gather.spans(chunk)
-            begun.append((chunk, spans, self._computing.begin(spans, self._gather.events(chunk, spans))))
-            if len(begun) > self._computing.processes:
-                yield begun.popleft()
-        yield from begun
 
     def _resting(self, groups: list[set[str]], now: float) -> dict[int, float]:
         """The groups that took long to compute and are left alone for a while, and until when."""
@@ -303,10 +364,11 @@ class Sidecar:
                 until[of[trace]] = max(until.get(of[trace], 0.0), slow[session])
         return until
 
-    def _move_on(self, last: _Share, work: _Work, waiting: dict[str, float], idle: list[str]) -> None:
+    def _move_on(self, last: _Share, step: _Step) -> None:
         """With the last chunk the step is complete: move the position, and bring settled sessions to rest."""
+        work, waiting = step.work, step.waiting
         silent = set(self._book.idle(work.now - self.config.idle_s, limit=len(work.idle)))
-        still = [session for session in idle if session in silent]
+        still = [session for session in work.idle if session in silent and session not in work.incomplete]
         ended = [(s, series_of("maslens_sessions", outcome=self._book.outcome(s)), 1.0) for s in still]
         rested = pl.DataFrame(ended, schema=CONTRIBUTIONS, orient="row")
         self._commit(
@@ -341,27 +403,16 @@ class Sidecar:
 
     # --- one chunk ---------------------------------------------------------------------------------------------------
 
-    def _computed(
-        self,
-        traces: set[str],
-        spans: pl.DataFrame,
-        compute: Callable[[], FactFrames],
-        work: _Work,
-        incomplete: Collection[str],
-    ) -> _Share:
-        """Facts of the sessions that `traces` make up, written; and their share of the totals, to be committed.
-
-        compute: waits for them. incomplete: sessions that were waited for in vain.
-        """
-        began = time.perf_counter()
-        facts = compute()
+    def _computed(self, chunk: _Chunk, facts: FactFrames, step: _Step) -> _Share:
+        """Facts of the sessions that a chunk makes up, written; and their share of the totals, to be committed."""
+        work, traces, spans = step.work, chunk.traces, chunk.spans
         made = Made.of(facts, spans)
         before_of = self._gather.sessions_of(traces)
         previous = {session for sessions in before_of.values() for session in sessions}
         known = previous | {session for session, found in self._gather.traces_of(made.sessions).items() if found}
         rested = self._ledger.final([session for session in known if session not in self._book])
         reached = {session for session, trace in made.pairs if trace in work.arrived}
-        final = (made.sessions & (rested | set(incomplete))) - reached
+        final = (made.sessions & (rested | work.incomplete)) - reached
         open_ = made.unsettled - final
         concerned = made.sessions | previous
 
@@ -376,7 +427,7 @@ class Sidecar:
         written()
         late = [trace for trace, sessions in before_of.items() if sessions and sessions <= rested]
         self._book.gone(previous - made.sessions)
-        rests = self._rests(made, time.perf_counter() - began)
+        rests = self._rests(made, time.monotonic() - max(chunk.began, self._finished))
         self._book.computed(made, reached=reached, final=final, now=work.now, rests=rests)
         self.status.sessions_computed_total += len(made.sessions)
         self.status.spans_computed_total += spans.height
@@ -402,7 +453,8 @@ class Sidecar:
 
     # --- housekeeping ------------------------------------------------------------------------------------------------
 
-    def _let_go(self, now: float) -> None:
+    def _let_go(self, now: float, *, but: frozenset[str]) -> None:
+        """but: traces that are needed again at once."""
         gone = self._book.let_go(
             settled_before=now - self.config.linger_s,
             before=now - 10 * self.config.linger_s,
@@ -411,8 +463,8 @@ class Sidecar:
         if gone:
             self._writer.let_go(gone)
             self._shares.let_go(gone)
-            self._gather.let_go(trace for traces in self._gather.traces_of(gone).values() for trace in traces)
-        self._gather.shrink()
+            self._gather.let_go(frozenset().union(*self._gather.traces_of(gone).values()) - but)
+        self._gather.shrink(but)
 
     def _observe(self, news: News, *, took: float, busy: bool) -> None:
         status = self.status
@@ -445,13 +497,67 @@ _AT_ONCE = 2_000  # idle sessions, or traces to compute again, that one step tak
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """What one step has to do. arrived: traces with news; asked: traces to compute again."""
+    """What one step has to do. arrived: traces with news; again, due: traces to compute again; incomplete: idle
+    sessions that were waited for in vain."""
 
     news: News
     now: float
     arrived: frozenset[str]
-    asked: frozenset[str]
-    idle: list[str]
+    again: Sequence[str]
+    due: frozenset[str]
+    idle: Sequence[str]
+    incomplete: frozenset[str]
+
+    @property
+    def asked(self) -> frozenset[str]:
+        return self.due.union(self.again)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """One that is begun. waiting: traces left alone when it ends; simple: nothing of it is, then or later."""
+
+    work: _Work
+    began: float
+    waiting: dict[str, float]
+    simple: bool
+    chunks: _Chunks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chunk:
+    """facts: waits for them. began: when it was asked for them."""
+
+    traces: set[str]
+    spans: pl.DataFrame
+    facts: Callable[[], FactFrames]
+    began: float
+    last: bool
+
+
+class _Chunks:
+    """Chunks of a step in their order. Where others compute, they are at the first ones at once, and always ahead."""
+
+    def __init__(self, chunks: Iterable[set[str]], *, gather: Gatherer, computing: Computing) -> None:
+        self._left = deque(chunks)
+        self.traces = frozenset().union(*self._left)
+        self._gather, self._computing = gather, computing
+        self._begun: deque[_Chunk] = deque()
+        self._begin()
+
+    def __iter__(self) -> Iterator[_Chunk]:
+        while self._begun:
+            yield self._begun.popleft()
+            self._begin()
+
+    def _begin(self) -> None:
+        while self._left and len(self._begun) <= self._computing.processes:
+            traces = self._left.popleft()
+            spans = self._gather.spans(traces)
+            facts = self._computing.begin(spans, self._gather.events(traces, spans))
+            self._begun.append(
+                _Chunk(traces=traces, spans=spans, facts=facts, began=time.monotonic(), last=not self._left)
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

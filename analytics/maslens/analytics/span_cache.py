@@ -46,14 +46,16 @@ class SpanCache:
     def count(self, traces: Collection[str]) -> int:
         return sum(self._spans_of.get(trace, 0) for trace in traces)
 
-    def shrink(self) -> Collection[str]:
-        """Forget the traces that were touched longest ago once there are too many spans; return who is left."""
+    def shrink(self, but: Collection[str] = ()) -> Collection[str]:
+        """Forget what was touched longest ago, `but` these traces, once spans are too many; return who is left."""
         total = self._spans.height
         if total > self._keep:
             forgotten = []
             for trace, count in self._spans_of.items():
                 if total <= self._keep * 0.9:
                     break
+                if trace in but:
+                    continue
                 forgotten.append(trace)
                 total -= count
             self.drop(forgotten)

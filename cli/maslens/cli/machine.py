@@ -39,7 +39,12 @@ SEGMENT_BYTES = 64 << 20
 
 
 def receiver(
-    settings: Settings, store: Store, *, serving: bool = True, on_loaded: Callable[[int], None] | None = None
+    settings: Settings,
+    store: Store,
+    *,
+    serving: bool = True,
+    on_loaded: Callable[[int], None] | None = None,
+    looks_in: Callable[[float], float] | None = None,
 ) -> Receiver:
     """Not started yet. Without `serving` it listens nowhere and is only fed by this process."""
 
@@ -60,7 +65,7 @@ def receiver(
             journal=_journal(settings),
             loader=_loader(settings),
         )
-        return Receiver(config, store, on_loaded=on_loaded)
+        return Receiver(config, store, on_loaded=on_loaded, looks_in=looks_in)
 
     return in_our_words(made)
 

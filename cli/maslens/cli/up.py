@@ -93,7 +93,10 @@ def _serve(settings: Settings, *, receiving: bool, computing: bool) -> None:
         if computing:
             ends.callback(sidecar.close)
             ends.callback(_last_facts, sidecar)
-        receiver = machine.receiver(settings, store, on_loaded=sidecar.arrived) if receiving else None
+        looks_in = sidecar.looks_in if computing else None
+        receiver = (
+            machine.receiver(settings, store, on_loaded=sidecar.arrived, looks_in=looks_in) if receiving else None
+        )
         if receiver is not None:
             machine.in_our_words(receiver.start)
             ends.callback(receiver.stop, drain=DRAIN_S)

@@ -101,8 +101,11 @@ class Loader:
         config: LoaderConfig | None = None,
         *,
         on_loaded: Callable[[int], None] | None = None,
+        looks_in: Callable[[float], float] | None = None,
     ) -> None:
         self._on_loaded = on_loaded  # called after every insert with its spans or log records
+        # Who reads the store: the seconds until the first look that is no sooner than in the seconds given.
+        self._looks_in = looks_in
         self.journal = journal
         self.store = store
         self.dead_letters = dead_letters
@@ -193,12 +196,13 @@ class Loader:
             now_ns=time.time_ns(),
             busy=pace.busy(now),
             rested=pace.rested(now),
+            unseen=-math.inf if self._looks_in is None else self._looks_in(pace.takes) - pace.takes,
             config=self.config.batch,
         )
         if due == math.inf:
             self.journal.wait(1.0)  # the first record of an empty journal ends it
         elif due > 0 or len(self.journal.outstanding()) >= _MAX_OUTSTANDING:
-            self._stop.wait(min(max(due, 0.005), 0.05))  # in between it may have become many
+            self._stop.wait(min(max(due, 0.005), 0.02))  # in between it may have become many
         else:
             batch = self.journal.cut(
                 signal, max_bytes=self.config.batch.max_bytes, max_items=self.config.batch.max_items

@@ -72,15 +72,25 @@ class ReceiverStats:
 class Receiver:
     """Takes OTLP in and loads it into `store`, which it neither opens nor closes.
 
-    on_loaded: called after each insert with the number of its spans or log records.
+    on_loaded: called after each insert with the number of its spans or log records. looks_in: seconds until the first
+    look at the store that is no sooner than in the seconds given; what is seen no sooner for it waits for company.
     """
 
-    def __init__(self, config: ReceiverConfig, store: Store, *, on_loaded: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: ReceiverConfig,
+        store: Store,
+        *,
+        on_loaded: Callable[[int], None] | None = None,
+        looks_in: Callable[[float], float] | None = None,
+    ) -> None:
         self.config = config
         self.grpc_port = self.http_port = 0  # what was bound
         self.journal = Journal(config.directory / "journal", config.journal)
         self.dead_letters = DeadLetters(config.directory / "deadletter", config.dead_letters)
-        self.loader = Loader(self.journal, store, self.dead_letters, config.loader, on_loaded=on_loaded)
+        self.loader = Loader(
+            self.journal, store, self.dead_letters, config.loader, on_loaded=on_loaded, looks_in=looks_in
+        )
         self.sink = JournalSink(self.journal)
         self.intake = Intake(self.sink, window=config.window, stages=config.stages)
         self._loop: asyncio.AbstractEventLoop | None = None
