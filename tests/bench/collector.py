@@ -20,7 +20,15 @@ from pathlib import Path
 from maslens.storage import open_store
 
 from tests.bench.peers import Row
-from tests.bench.processes import cpu_seconds, disk_bytes, free_port, resident_bytes, until_at_rest, wait_until
+from tests.bench.processes import (
+    MERGED_S,
+    cpu_seconds,
+    disk_bytes,
+    free_port,
+    resident_bytes,
+    until_at_rest,
+    wait_until,
+)
 from tests.bench.requests import SPANS_PER_REQUEST
 from tests.contract.collector.build import collector, missing
 
@@ -68,7 +76,8 @@ def row(file: Path, spans: int) -> Row | None:
                 seen := _ask(clickhouse, "SELECT count() FROM agent_spans")
             ) < acknowledged and time.monotonic() < give_up:
                 time.sleep(0.25)
-            cpu, wall = sum(map(cpu_seconds, pids)) - before, time.monotonic() - started
+            wall = time.monotonic() - started
+            cpu = until_at_rest(*pids, quiet_s=MERGED_S) - before
             stored = min(seen, _ask(clickhouse, "SELECT uniqExact(SpanId) FROM agent_spans"))
             peak = sum(resident_bytes(pid, peak=True) for pid in pids)
         finally:

@@ -9,6 +9,7 @@ as the loader's under load, so that what is compared is the way there and not th
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from maslens.storage import open_store
 
+from tests.bench.processes import MERGED_S, cpu_seconds, until_at_rest
+
 BATCH_BYTES = 12 << 20  # what `maslens up` takes per insert at most
 
 
@@ -28,12 +31,13 @@ def main(file: str) -> None:
         store = open_store(f"chdb://{folder}/data")
         store.migrate()
         store.insert_otlp("traces", b"", token="warm-up")
-        before, started = _cpu_seconds(), time.monotonic()
+        before, started = cpu_seconds(os.getpid()), time.monotonic()
         number = -1
         for number, batch in enumerate(batches(requests)):
             store.insert_otlp("traces", batch, token=f"bench:{number}")
         (row,) = store.rows("SELECT count() AS spans, uniqExact(SpanId) AS ids FROM agent_spans")
-        cpu, wall = _cpu_seconds() - before, time.monotonic() - started
+        wall = time.monotonic() - started
+        cpu = until_at_rest(os.getpid(), quiet_s=MERGED_S) - before
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         store.close()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -69,11 +73,6 @@ def read_requests(file: Path) -> list[bytes]:
 def write_requests(file: Path, bodies: Sequence[bytes]) -> None:
     """Each body behind its length in four bytes, little-endian."""
     file.write_bytes(b"".join(len(body).to_bytes(4, "little") + body for body in bodies))
-
-
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -22,7 +22,15 @@ from pathlib import Path
 import httpx
 
 from tests.bench.engine import write_requests
-from tests.bench.processes import cpu_seconds, disk_bytes, free_port, resident_bytes, until_at_rest, wait_until
+from tests.bench.processes import (
+    MERGED_S,
+    cpu_seconds,
+    disk_bytes,
+    free_port,
+    resident_bytes,
+    until_at_rest,
+    wait_until,
+)
 
 ROOT = Path(__file__).parents[2]
 START_S = 300.0  # Phoenix migrates its database for most of a minute on two cores
@@ -138,7 +146,7 @@ def _measure(
         sent_spans=spans,
         acknowledged_spans=acknowledged,
         stored_spans=stored,
-        cpu_s=cpu_seconds(pid) - before,
+        cpu_s=until_at_rest(pid, quiet_s=MERGED_S) - before,
         wall_s=ended - started,
         peak_bytes=resident_bytes(pid, peak=True),
         disk_bytes=disk_bytes(database.parent) - size_before,

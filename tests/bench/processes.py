@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+_REST_CPU_S = 0.1  # of a second: less than this is rest
+MERGED_S = 3  # of rest: the engine has merged what it will
 
 
 def family(pid: int) -> list[int]:
@@ -37,13 +39,21 @@ def cpu_seconds(pid: int) -> float:
     return total / _TICKS
 
 
-def until_at_rest(*pids: int) -> None:
-    """Wait until all of a server has started: some import for seconds after they answer. Half a minute at most."""
+def until_at_rest(*pids: int, quiet_s: int = 1) -> float:
+    """Wait until processes have done nothing for so long, half a minute at most; their CPU seconds until then.
+
+    Before: some servers import for seconds after they answer. After: what a store merges in the background counts
+    whole, whenever it does so.
+    """
+    used, quiet = sum(map(cpu_seconds, pids)), 0
     for _ in range(30):
-        before = sum(map(cpu_seconds, pids))
+        before = used
         time.sleep(1)
-        if sum(map(cpu_seconds, pids)) - before < 0.1:
-            return
+        used = sum(map(cpu_seconds, pids))
+        quiet = quiet + 1 if used - before < _REST_CPU_S else 0
+        if quiet >= quiet_s:
+            break
+    return used
 
 
 def resident_bytes(pid: int, *, peak: bool = False, anonymous: bool = False) -> int:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
-from tests.bench.processes import disk_bytes
+from tests.bench.processes import cpu_seconds, disk_bytes, until_at_rest
 
 
 def test_what_lies_on_disk(tmp_path: Path) -> None:
@@ -37,3 +39,23 @@ def test_files_that_go_meanwhile_do_not_matter(tmp_path: Path) -> None:
     finally:
         over.set()
         thread.join()
+
+
+def test_work_that_begins_after_a_second_of_rest_counts_whole() -> None:
+    code = """
+import sys, time
+print(flush=True)
+time.sleep(1.5)
+until = time.process_time() + 0.6
+while time.process_time() < until: pass
+print(flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        before = cpu_seconds(process.pid)
+        assert until_at_rest(process.pid, quiet_s=3) - before >= 0.5
+        assert process.stdout.readline()  # it was over
+        assert process.stdin is not None
+        process.stdin.close()
