@@ -45,6 +45,7 @@ class SeenLog:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # Python's own 5 turns connections away where many processes come at once
 
     def handle_error(self, *_: object) -> None:
         pass  # an exporter that gives up on a slow answer resets the connection: nothing to print

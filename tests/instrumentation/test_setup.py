@@ -456,6 +456,8 @@ def test_a_wrong_number_names_its_variable() -> None:
         ("OTEL_BSP_SCHEDULE_DELAY", "0"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "0"),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "0"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "-1"),
         ("MASLENS_MAX_WAITING_BYTES", "0"),
         ("MASLENS_EXIT_TIMEOUT_MS", "-1"),
     ],
@@ -463,6 +465,25 @@ def test_a_wrong_number_names_its_variable() -> None:
 def test_a_number_out_of_range_names_its_variable_too(variable: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"{variable} must .*, got {value}"):
         export_config(environ={variable: value})
+
+
+@pytest.mark.parametrize(
+    ("environ", "spans", "events"),
+    [
+        pytest.param({}, (4096, 512, 500), (4096, 512, 500), id="nothing said"),
+        pytest.param({"OTEL_BSP_MAX_QUEUE_SIZE": "9"}, (9, 512, 500), (9, 512, 500), id="of spans: of events too"),
+        pytest.param(
+            {"OTEL_BSP_SCHEDULE_DELAY": "7", "OTEL_BLRP_SCHEDULE_DELAY": "8", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "3"},
+            (4096, 512, 7),
+            (4096, 3, 8),
+            id="of events",
+        ),
+    ],
+)
+def test_how_much_waits(environ: dict[str, str], spans: tuple[int, ...], events: tuple[int, ...]) -> None:
+    config = export_config(environ=environ)
+    limits = [config.batch_limits(signal) for signal in ("traces", "logs")]
+    assert [(each.max_queue, each.max_batch, each.delay_ms) for each in limits] == [spans, events]
 
 
 def test_limits_the_user_has_set_are_left_alone() -> None:

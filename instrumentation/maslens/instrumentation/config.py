@@ -23,18 +23,25 @@ LIMITS = {  # the SDK's own 128 silently drops the oldest attributes of a long c
 }
 _BY_EXPORTER = {"otlp_proto_grpc": "grpc", "otlp_proto_http": "http/protobuf"}
 _ALL_ATTRIBUTES = "OTEL_ATTRIBUTE_COUNT_LIMIT"  # said by the user, it rules over both attribute limits
-_VARIABLES = {
-    "max_queue": "OTEL_BSP_MAX_QUEUE_SIZE",
-    "max_waiting_bytes": "MASLENS_MAX_WAITING_BYTES",
-    "max_batch": "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
-    "delay_ms": "OTEL_BSP_SCHEDULE_DELAY",
-    "exit_ms": "MASLENS_EXIT_TIMEOUT_MS",
+_BATCH_VARIABLES = {
+    "max_queue": "MAX_QUEUE_SIZE",
+    "max_batch": "MAX_EXPORT_BATCH_SIZE",
+    "delay_ms": "SCHEDULE_DELAY",
 }
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 
 
 class ConfigError(ValueError):
     """A setting that cannot be; the message names it as users write it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """How many spans or events wait for others, and how long."""
+
+    max_queue: int = 4096  # what does not fit is dropped, the app never waits
+    max_batch: int = 512
+    delay_ms: int = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,24 +53,24 @@ class ExportConfig:
     service_name: str | None = None  # None: OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES says it
     capture_content: bool = False
     compress: bool = False  # over a network; on the same machine it only costs
-    max_queue: int = 4096  # spans waiting; what does not fit is dropped, the app never waits
-    max_waiting_bytes: int = 64 * 2**20  # and as many bytes of them
-    max_batch: int = 512
-    delay_ms: int = 500
+    batches: Mapping[Signal, BatchLimits] = field(default_factory=dict)
+    max_waiting_bytes: int = 64 * 2**20  # of a signal; what does not fit is dropped
     exit_ms: int = 3000  # the longest that leaving the program may take because of us
 
     def __post_init__(self) -> None:
         for protocol in self.protocols.values():
             if protocol not in ("http/protobuf", "grpc"):
                 raise ConfigError(f"protocol must be http/protobuf or grpc, got {protocol!r}")
-        for name in ("max_queue", "max_waiting_bytes", "max_batch", "delay_ms"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{_VARIABLES[name]} must be at least 1, got {getattr(self, name)}")
+        if self.max_waiting_bytes < 1:
+            raise ConfigError(f"MASLENS_MAX_WAITING_BYTES must be at least 1, got {self.max_waiting_bytes}")
         if self.exit_ms < 0:
-            raise ConfigError(f"{_VARIABLES['exit_ms']} must not be negative, got {self.exit_ms}")
+            raise ConfigError(f"MASLENS_EXIT_TIMEOUT_MS must not be negative, got {self.exit_ms}")
 
     def protocol(self, signal: Signal) -> Protocol:
         return self.protocols.get(signal, "http/protobuf")
+
+    def batch_limits(self, signal: Signal) -> BatchLimits:
+        return self.batches.get(signal, BatchLimits())
 
 
 def export_config(
@@ -93,10 +100,8 @@ def export_config(
         service_name=service_name or _service_name(environ),
         capture_content=content if capture_content is None else capture_content,
         compress=not any(map(is_local, endpoints.values())) and not _says_compression(environ),
-        max_queue=_number(environ, "OTEL_BSP_MAX_QUEUE_SIZE", 4096),
+        batches={signal: _batch_limits(signal, environ) for signal in signals},
         max_waiting_bytes=_number(environ, "MASLENS_MAX_WAITING_BYTES", 64 * 2**20),
-        max_batch=_number(environ, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512),
-        delay_ms=_number(environ, "OTEL_BSP_SCHEDULE_DELAY", 500),
         exit_ms=_number(environ, "MASLENS_EXIT_TIMEOUT_MS", 3000),
     )
 
@@ -158,6 +163,18 @@ def _service_name(environ: Mapping[str, str]) -> str | None:
 
 def _says_compression(environ: Mapping[str, str]) -> bool:
     return any(name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("COMPRESSION") for name in environ)
+
+
+def _batch_limits(signal: Signal, environ: Mapping[str, str]) -> BatchLimits:
+    """What is said of spans holds for events too, unless their own variables say otherwise."""
+    said: dict[str, int] = {}
+    for name, variable in _BATCH_VARIABLES.items():
+        for batches in ("BSP", "BLRP") if signal == "logs" else ("BSP",):
+            whole = f"OTEL_{batches}_{variable}"
+            said[name] = number = _number(environ, whole, said.get(name, getattr(BatchLimits(), name)))
+            if number < 1:
+                raise ConfigError(f"{whole} must be at least 1, got {number}")
+    return BatchLimits(**said)
 
 
 def _number(environ: Mapping[str, str], name: str, default: int) -> int:

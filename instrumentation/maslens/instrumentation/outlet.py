@@ -183,6 +183,10 @@ def _knock(doors: Doors, seconds: float) -> bool:
 
 
 def _http(signal: Signal, url: str, config: ExportConfig) -> Any:
+    # requests imports these at its first request. A child forked meanwhile would wait for the import's lock for ever.
+    import encodings.idna  # noqa: F401
+    import netrc  # noqa: F401
+
     from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

@@ -14,7 +14,7 @@ from collections import deque
 from copy import copy
 from typing import Any
 
-from maslens.instrumentation.config import ExportConfig
+from maslens.instrumentation.config import BatchLimits, ExportConfig, Signal
 from maslens.instrumentation.guard import swallowed
 from maslens.instrumentation.outlet import Outlet
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, attach, set_value
@@ -30,15 +30,15 @@ class Waiting:
 
     _worker: threading.Thread
 
-    def __init__(self, outlet: Outlet, config: ExportConfig) -> None:
+    def __init__(self, outlet: Outlet, limits: BatchLimits, *, exit_ms: int) -> None:
         self.outlet = outlet
         self.items: deque[Any] = deque()
-        self.most = max(config.max_queue, config.max_batch)
-        self.batch = config.max_batch
+        self.most = max(limits.max_queue, limits.max_batch)
+        self.batch = limits.max_batch
         self.asleep = False
         self.closed = False
-        self.exit_s = config.exit_ms / 1e3
-        self._delay_s = config.delay_ms / 1e3
+        self.exit_s = exit_ms / 1e3
+        self._delay_s = limits.delay_ms / 1e3
         self._start()
         _open.append(self)
 
@@ -149,9 +149,11 @@ class Waiting:
 class _Batches:
     """What a processor of either signal does with its queue, but for putting something in."""
 
+    signal: Signal
+
     def __init__(self, outlet: Outlet, config: ExportConfig) -> None:
         self.outlet = outlet
-        self._waiting = Waiting(outlet, config)
+        self._waiting = Waiting(outlet, config.batch_limits(self.signal), exit_ms=config.exit_ms)
 
     @property
     def closed(self) -> bool:
@@ -166,6 +168,8 @@ class _Batches:
 
 class SpanBatches(_Batches, SpanProcessor):
     """Spans wait here for the next export."""
+
+    signal: Signal = "traces"
 
     def __init__(self, outlet: Outlet, config: ExportConfig) -> None:
         super().__init__(outlet, config)
@@ -192,6 +196,8 @@ class SpanBatches(_Batches, SpanProcessor):
 
 class LogBatches(_Batches, LogRecordProcessor):
     """The same for log records."""
+
+    signal: Signal = "logs"
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         try:
