@@ -312,7 +312,8 @@ class Sidecar:
             facts = chunk.facts()
             if overlapping and chunk.last:
                 self._schedule.ready(busy=True)
-                if self._arrived >= _WORTH_A_STEP or step.work.news.behind:
+                # A step of several chunks has one of them computed while another is written, and is large enough.
+                if self._arrived >= _WORTH_A_STEP and step.work.news.spans.height < self.config.chunk_spans:
                     began, work = time.monotonic(), self._look()
                     if step.simple and self._depends_on_nothing(work):
                         following = self._begun(work, began=began)
