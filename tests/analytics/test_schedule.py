@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 from maslens.analytics.schedule import Schedule
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.analytics.test_sidecar import Clock
 
 
 @pytest.fixture

@@ -20,15 +20,7 @@ from pathlib import Path
 from maslens.storage import open_store
 
 from tests.bench.peers import Row
-from tests.bench.processes import (
-    MERGED_S,
-    cpu_seconds,
-    disk_bytes,
-    free_port,
-    resident_bytes,
-    until_at_rest,
-    wait_until,
-)
+from tests.bench.processes import MERGED_S, disk_bytes, free_port, resident_bytes, until_at_rest, wait_until
 from tests.bench.requests import SPANS_PER_REQUEST
 from tests.contract.collector.build import collector, missing
 
@@ -66,8 +58,7 @@ def row(file: Path, spans: int) -> Row | None:
         try:
             wait_until(lambda: _listens(port, front, log), timeout_s=30, what="the Collector")
             pids, size = (front.pid, engine.pid), disk_bytes(folder / "data")
-            until_at_rest(*pids)
-            before, started = sum(map(cpu_seconds, pids)), time.monotonic()
+            before, started = until_at_rest(*pids), time.monotonic()
             command = [sys.executable, "-m", "tests.bench.load", str(file), f"http://127.0.0.1:{port}/v1/traces"]
             sent = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
             acknowledged = sent["acknowledged"] * SPANS_PER_REQUEST

@@ -32,7 +32,7 @@ from rich.table import Table
 from tests.bench import collector, latency, peers
 from tests.bench.engine import write_requests
 from tests.bench.peers import Row
-from tests.bench.processes import MERGED_S, cpu_seconds, disk_bytes, resident_bytes, until_at_rest
+from tests.bench.processes import MERGED_S, disk_bytes, resident_bytes, until_at_rest
 from tests.bench.requests import SPANS_PER_REQUEST, requests
 from tests.e2e.running import Up
 
@@ -109,9 +109,8 @@ def _maslens(name: str, transport: str, file: Path, spans: int, *, computing: bo
         up = Up(Path(folder) / "data", environ=interval).start()
         try:
             assert up.process is not None
-            until_at_rest(up.process.pid)
-            pid, size = up.process.pid, _stored_bytes(up)
-            before, started = cpu_seconds(pid), time.monotonic()
+            pid = up.process.pid
+            before, size, started = until_at_rest(pid), _stored_bytes(up), time.monotonic()
             sent = _send(file, str(up.addresses[transport]), transport)
             question = "SELECT uniqExact(SpanId) FROM agent_spans"
             stored = _until(

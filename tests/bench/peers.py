@@ -22,15 +22,7 @@ from pathlib import Path
 import httpx
 
 from tests.bench.engine import write_requests
-from tests.bench.processes import (
-    MERGED_S,
-    cpu_seconds,
-    disk_bytes,
-    free_port,
-    resident_bytes,
-    until_at_rest,
-    wait_until,
-)
+from tests.bench.processes import MERGED_S, disk_bytes, free_port, resident_bytes, until_at_rest, wait_until
 
 ROOT = Path(__file__).parents[2]
 START_S = 300.0  # Phoenix migrates its database for most of a minute on two cores
@@ -126,8 +118,7 @@ def _measure(
     name: str, pid: int, url: str, headers: Mapping[str, str], requests: Sequence[bytes], spans: int, database: Path
 ) -> Row:
     per_request = spans // len(requests)
-    until_at_rest(pid)
-    before, started = cpu_seconds(pid), time.monotonic()
+    before, started = until_at_rest(pid), time.monotonic()
     size_before = disk_bytes(database.parent)
     with tempfile.NamedTemporaryFile(suffix=".bin") as file:
         write_requests(Path(file.name), requests)

@@ -198,10 +198,9 @@ for number in range(8):
         flushed = trace.get_tracer_provider().force_flush(20_000)
         if not flushed or internal_errors():
             os.write(2, f"child{number}: {flushed=} {internal_errors()}\\n".encode())
-        os._exit(0)
+        os._exit(0 if flushed and not internal_errors() else 1)
     children.append(child)
-for child in children:
-    os.waitpid(child, 0)
+assert [os.waitpid(child, 0)[1] for child in children] == [0] * 8
 over.set()
 for thread in threads:
     thread.join()

@@ -309,6 +309,7 @@ class Sidecar:
         following: _Step | None = None
         not_yet: tuple[News, float] | None = None
         for chunk in step.chunks:
+            turn = time.monotonic()
             facts = chunk.facts()
             if overlapping and chunk.last:
                 self._schedule.ready(busy=True)
@@ -319,7 +320,7 @@ class Sidecar:
                         following = self._begun(work, began=began)
                     else:
                         not_yet = work.news, began
-            last = self._computed(chunk, facts, step)
+            last = self._computed(chunk, facts, step, began=turn)
             if not chunk.last:
                 self._commit(last)
         self._book.later(
@@ -404,8 +405,11 @@ class Sidecar:
 
     # --- one chunk ---------------------------------------------------------------------------------------------------
 
-    def _computed(self, chunk: _Chunk, facts: FactFrames, step: _Step) -> _Share:
-        """Facts of the sessions that a chunk makes up, written; and their share of the totals, to be committed."""
+    def _computed(self, chunk: _Chunk, facts: FactFrames, step: _Step, *, began: float) -> _Share:
+        """Facts of the sessions that a chunk makes up, written; and their share of the totals, to be committed.
+
+        began: when it was the chunk's turn, for how long its sessions took.
+        """
         work, traces, spans = step.work, chunk.traces, chunk.spans
         made = Made.of(facts, spans)
         before_of = self._gather.sessions_of(traces)
@@ -428,7 +432,7 @@ class Sidecar:
         written()
         late = [trace for trace, sessions in before_of.items() if sessions and sessions <= rested]
         self._book.gone(previous - made.sessions)
-        rests = self._rests(made, time.monotonic() - max(chunk.began, self._finished))
+        rests = self._rests(made, time.monotonic() - began)
         self._book.computed(made, reached=reached, final=final, now=work.now, rests=rests)
         self.status.sessions_computed_total += len(made.sessions)
         self.status.spans_computed_total += spans.height
@@ -527,12 +531,11 @@ class _Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chunk:
-    """facts: waits for them. began: when it was asked for them."""
+    """facts: waits for them."""
 
     traces: set[str]
     spans: pl.DataFrame
     facts: Callable[[], FactFrames]
-    began: float
     last: bool
 
 
@@ -556,9 +559,7 @@ class _Chunks:
             traces = self._left.popleft()
             spans = self._gather.spans(traces)
             facts = self._computing.begin(spans, self._gather.events(traces, spans))
-            self._begun.append(
-                _Chunk(traces=traces, spans=spans, facts=facts, began=time.monotonic(), last=not self._left)
-            )
+            self._begun.append(_Chunk(traces=traces, spans=spans, facts=facts, last=not self._left))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
